@@ -52,7 +52,7 @@ class Dispatcher(Pools):
         for queue in self._queues.values():
             queue.on_pause = self._paused.resume_at
         self.background_calls = BackgroundCalls(self._pool_of, self._sender)
-        self.has_drifted = False  # a deployment is ejected for drift
+        self.is_any_ejected_for_drift = False
 
     def start(
         self,
@@ -91,7 +91,7 @@ class Dispatcher(Pools):
         bought for it.
         """
         outcome = self._embed_once(request, deadline, has_client_left)
-        positions = self._drifted_rows(request, outcome) if self.has_drifted else ()
+        positions = self._drifted_rows(request, outcome) if self.is_any_ejected_for_drift else ()
         while positions:
             part = replace(request, items=[request.items[position] for position in positions])
             try:
@@ -104,7 +104,7 @@ class Dispatcher(Pools):
                 raise
             outcome = _merged(outcome, positions, again)
             positions = self._drifted_rows(request, outcome)
-            if len(set(map(len, outcome.vectors.rows))) > 1:  # of two widths: embed all again
+            if len(set(map(len, outcome.vectors.rows))) > 1:  # rows of two widths: embed all again
                 positions = range(len(request.items))
         return outcome
 
@@ -116,13 +116,13 @@ class Dispatcher(Pools):
         job = self.start(request, deadline, wakeup.set)
         try:
             now = time.monotonic()
-            look_at = now + CLIENT_LOOK_S
+            check_client_at = now + CLIENT_LOOK_S
             wake_at = job.advance(now)
             while not job.finished:
-                wakeup.wait(min(wake_at, look_at) - time.monotonic())
+                wakeup.wait(min(wake_at, check_client_at) - time.monotonic())
                 now = time.monotonic()
-                if now >= look_at:
-                    look_at = now + CLIENT_LOOK_S
+                if now >= check_client_at:
+                    check_client_at = now + CLIENT_LOOK_S
                     if has_client_left():
                         job.cancel(now, ClientClosedRequest.before_answer())
                 if not job.finished:
@@ -147,7 +147,10 @@ class Dispatcher(Pools):
         deadline: float,
         has_client_left: Callable[[], bool] = never_left,
     ) -> Outcome:
-        """Vectors that this deployment has embedded, whatever its health; or a `ClientError`."""
+        """Return the vectors that one deployment embeds, whatever its health: no fail-over.
+
+        Raises `ClientError` by ``deadline``.
+        """
         pool, calls = self._pool_of[deployment], self.background_calls
         return embed_on(pool, deployment, calls, request, deadline, has_client_left)
 
@@ -163,18 +166,22 @@ class Dispatcher(Pools):
 
         ``ejects``: one that has drifted is not called until another agreement is recorded.
         """
-        standing, was_ejected = deployment.standing, deployment.standing.is_ejected_for_drift
+        standing = deployment.standing
+        was_ejected = standing.is_ejected_for_drift
+        is_ejected = ejects and agreement is not None and agreement.has_drifted
         deployment.agreement = agreement
-        has_drifted = agreement is not None and agreement.has_drifted
-        self.has_drifted |= ejects and has_drifted  # before a request looks at the deployment
-        standing.is_ejected_for_drift = ejects and has_drifted
-        self.has_drifted = any(d.standing.is_ejected_for_drift for _, d in self.deployments())
-        if standing.is_ejected_for_drift and not was_ejected:
+        if is_ejected:  # first, so that no request misses the flag of the deployment
+            self.is_any_ejected_for_drift = True
+        standing.is_ejected_for_drift = is_ejected
+        self.is_any_ejected_for_drift = any(
+            d.standing.is_ejected_for_drift for _, d in self.deployments()
+        )
+        if is_ejected and not was_ejected:
             self._sender.report_ejection(self._pool_of[deployment], deployment, time.monotonic())
 
     def drifted_sources(self, model: str) -> list[Source]:
         """Return the deployments of a model that are ejected for drift."""
-        if not self.has_drifted:
+        if not self.is_any_ejected_for_drift:
             return []
         return [d.source for d in self._pools[model].deployments if d.standing.is_ejected_for_drift]
 

@@ -53,14 +53,14 @@ def embed_on(
     for start, stop in split(prepared.tokens, deployment.max_inputs, deployment.max_tokens):
         items = prepared.items(deployment, request, start, stop)
         try:
-            made.add(items, start, stop)
+            made.embed(items, start, stop)
         except ClientError as error:
             error.attempts = made.number
             error.purchases = made.purchases
             raise
     return Outcome(
         made.vectors,
-        provider=deployment.name,
+        provider=deployment.provider_name,
         attempts=made.number,
         upstream_seconds=made.upstream_s,
         queue_seconds=made.queue_s,
@@ -83,7 +83,7 @@ class _Calls:
         self.number = 0  # of calls that were sent
         self.queue_s = self.upstream_s = 0.0
         self._deployment = deployment
-        self._calls = calls
+        self._background_calls = calls
         self._request = request
         self._deadline = deadline
         self._has_client_left = has_client_left
@@ -104,8 +104,8 @@ class _Calls:
             return {}
         return {self._deployment.source: sum(sum(vectors.tokens) for vectors in self._answers)}
 
-    def add(self, items: Sequence[Item], start: int, stop: int) -> None:
-        """Make the call for some items. Raises a `ClientError`."""
+    def embed(self, items: Sequence[Item], start: int, stop: int) -> None:
+        """Make the call for some items, and keep its vectors. Raises a `ClientError`."""
         queued_at, sent, cause = time.monotonic(), list[Attempt](), ""
         wait_s = self._deadline - queued_at
         if wait_s <= 0:
@@ -114,7 +114,7 @@ class _Calls:
             raise ClientClosedRequest.before_answer()
         try:
             self._answers.append(
-                self._calls.embed(
+                self._background_calls.embed(
                     self._deployment,
                     items,
                     wait_s,
@@ -135,7 +135,8 @@ class _Calls:
         self, start: int, stop: int, queued_at: float, called_at: float | None, cause: str
     ) -> None:
         now, records = time.monotonic(), self._request.calls
-        self.number += called_at is not None
+        if called_at is not None:
+            self.number += 1
         self.queue_s += (called_at or now) - queued_at
         self.upstream_s += now - (called_at or now)
         if records is not None and len(records) < MAX_CALLS_RECORDED:
@@ -147,10 +148,10 @@ class _Calls:
             return ClientClosedRequest.before_answer()
         if time.monotonic() >= self._deadline and not isinstance(failure, NoIdleSlot):
             return DeadlineExceeded.after(self._request.timeout)
-        return _error_of(failure)
+        return _client_error_for(failure)
 
 
-def _error_of(failure: ProviderError) -> ClientError:
+def _client_error_for(failure: ProviderError) -> ClientError:
     """Return the caller's error for a failure of this deployment, which nothing follows."""
     match failure:
         case Rejected():

@@ -41,15 +41,17 @@ class Pools:
         self._settings = settings
         self._providers = providers
         self._rng = rng
-        share = 1 / settings.workers
+        worker_share = 1 / settings.workers
         self._queues = {name: _make_queue(settings, name, has_host_store) for name in providers}
         self._pools = {
-            name: self._make_pool(model, share, tokenizers.get(name))
+            name: self._make_pool(model, worker_share, tokenizers.get(name))
             for name, model in settings.models.items()
         }
         self._pool_of = {d: pool for pool in self._pools.values() for d in pool.deployments}
 
-    def _make_pool(self, model: ModelSettings, share: float, tokenizer: Tokenizer | None) -> Pool:
+    def _make_pool(
+        self, model: ModelSettings, worker_share: float, tokenizer: Tokenizer | None
+    ) -> Pool:
         settings = self._settings
         estimate = TokenEstimate(tokenizer)
         deployments = [
@@ -60,10 +62,10 @@ class Pools:
                 self._providers[d.provider],
                 self._queues[d.provider],
                 self._rng,
-                share,
-                estimate.tokenizer,
-                settings.dispatch,
-                settings.limits.url is not None,
+                worker_share=worker_share,
+                tokenizer=estimate.tokenizer,
+                dispatch=settings.dispatch,
+                leases_quota=settings.limits.url is not None,
             )
             for d in model.deployments
         ]
@@ -124,8 +126,12 @@ def _make_queue(settings: Settings, provider: str, has_host_store: bool) -> Slot
     limit = provider_settings.concurrency
     if isinstance(limit, int):
         if leases_slots(settings, provider, has_host_store):
-            polling = (HOST_POLL_FACTOR, HOST_JOIN_S) if has_host_store else ()
-            return LeasedSlotQueue(limit, workers, provider_settings.timeout, waiting, *polling)
+            timeout = provider_settings.timeout
+            if has_host_store:
+                return LeasedSlotQueue(
+                    limit, workers, timeout, waiting, HOST_POLL_FACTOR, HOST_JOIN_S
+                )
+            return LeasedSlotQueue(limit, workers, timeout, waiting)
         return SlotQueue(calls_of_worker(limit, workers), waiting)
     least, most = (calls_of_worker(bound, workers) for bound in (limit.least, limit.most))
     # By the time of day, not the time since boot: the workers of all hosts alternate together.
@@ -138,13 +144,13 @@ def _state_of(model: str, space: str, d: Deployment, now: float) -> dict[str, An
     return {
         "model": model,
         "space": space,
-        "provider": d.name,
+        "provider": d.provider_name,
         "deployment": d.settings.model,
         "tier": d.settings.tier,
         "weight": d.settings.weight,
         "share": round(d.standing.share(now), 3),
         "state": d.standing.state(now),
-        "retry_in_seconds": _finite(d.standing.wait(now)),
+        "retry_in_seconds": _finite(d.standing.wait_s(now)),
         "in_flight": d.standing.in_flight,
         "concurrency": d.queue.concurrency,
         "concurrency_is_auto": d.queue.adaptive is not None,

@@ -150,9 +150,9 @@ def _add_drift_watch(
         if check is not None and check.ejects:
             services.add(_warn_of_no_watch, None)
         return None
-    from app.dispatch.drift.build import watch
+    from app.dispatch.drift.build import make_watch
 
-    made = watch(dispatcher, settings, check, Path(directory), services.database)
+    made = make_watch(dispatcher, settings, check, Path(directory), services.database)
     services.add(made.start, made.stop)
     return made
 

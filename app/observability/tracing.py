@@ -123,9 +123,9 @@ class Tracing:
         attributes: dict[str, Any] = {
             "gen_ai.operation.name": "embeddings",
             "gen_ai.request.model": call.model,
-            **self._providers[deployment.name],
+            **self._providers[deployment.provider_name],
             "embeddings_proxy.model": model,
-            "embeddings_proxy.provider": deployment.name,
+            "embeddings_proxy.provider": deployment.provider_name,
             "embeddings_proxy.items": len(call.items),
             "embeddings_proxy.requests": len(callers),
         }

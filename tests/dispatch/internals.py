@@ -145,7 +145,7 @@ def leftovers(dispatcher: Dispatcher, pipeline: Pipeline, now: float) -> list[st
         left += [f"{label}: {line}" for line in _left_in_flows(queue)]
         if not deployment.breaker.may_be_called(now + FORGOTTEN):
             left.append(f"{label} may not serve {FORGOTTEN:g} s after the end")
-        if deployment.quota_wait(Expected(0, 0), now + FORGOTTEN):
+        if deployment.quota_wait_s(Expected(0, 0), now + FORGOTTEN):
             left.append(f"{label}: its quota is taken {FORGOTTEN:g} s after the end")
     loads = len(pipeline._flights._loads)
     return [*left, f"{loads} items are left in the single flight"] if loads else left
@@ -164,7 +164,7 @@ def _left_in_flows(queue: SlotQueue) -> list[str]:
 def kept_in_vain(dispatcher: Dispatcher) -> list[str]:
     """Count requests that have left a queue although it still holds their texts."""
     held = {
-        deployment.name: sum(
+        deployment.provider_name: sum(
             tier.waiting for tier in deployment.queue._attempts.queue._tiers.values()
         )
         for _, deployment in dispatcher.deployments()

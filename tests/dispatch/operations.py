@@ -108,7 +108,7 @@ def _drift(run: Simulation, drift: Drift) -> None:
 def _set_agreement(run: Simulation, drift: Drift, agreement: Agreement) -> None:
     for dispatcher in run.dispatchers:
         for model, deployment in dispatcher.deployments():
-            if (model, deployment.name) == (drift.model, drift.provider):
+            if (model, deployment.provider_name) == (drift.model, drift.provider):
                 dispatcher.set_agreement(deployment, agreement, ejects=True)
 
 

@@ -18,7 +18,7 @@ credentials = CredentialsRefused("refused our credentials (401)")
 def chosen(of, times=1000, now=T, **options):
     """Count the choices without calls in flight."""
     counts = Counter(of.choose(now, expected(1), **options) for _ in range(times))
-    return {d.name if d else None: number for d, number in counts.items()}
+    return {d.provider_name if d else None: number for d, number in counts.items()}
 
 
 def fail(of, member, error, now=T, seconds=0.05):

@@ -137,7 +137,9 @@ class Simulation:
 
     def deployment(self, member: str, model: str = "m") -> Deployment:
         return next(
-            d for name, d in self.dispatcher.deployments() if (name, d.name) == (model, member)
+            d
+            for name, d in self.dispatcher.deployments()
+            if (name, d.provider_name) == (model, member)
         )
 
     def calls(self, *members: str) -> list[Seen]:

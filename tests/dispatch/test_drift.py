@@ -31,7 +31,7 @@ def test_a_drifted_deployment_is_never_chosen_even_as_the_last_resort():
     assert of.choose(T, expected(1)) is b
     assert of.choose(T, expected(1), avoid=[b]) is None
     assert of.can_serve(T)
-    assert of.wait(T, expected(1), [a]) == float("inf")
+    assert of.wait_s(T, expected(1), [a]) == float("inf")
     drift(b)
     assert of.choose(T, expected(1)) is None
     assert not of.can_serve(T)

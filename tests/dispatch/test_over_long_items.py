@@ -171,4 +171,4 @@ def test_calls_that_were_too_large_leave_the_quota_of_others_as_it_was():
     assert made.max_call_tokens == 800
     assert made.fits(1, 800)
     assert not made.fits(1, 801)
-    assert made.quota_wait(Expected(900, 900), T) == 0
+    assert made.quota_wait_s(Expected(900, 900), T) == 0

@@ -33,7 +33,7 @@ def plain():
 def test_attributes_of_a_call_span(plain, result, expected):
     traces, exporter = plain
     call = Call("m", ["x"], None)
-    span, sent = traces.start_call_span("embed", SimpleNamespace(name="p"), call, [None])
+    span, sent = traces.start_call_span("embed", SimpleNamespace(provider_name="p"), call, [None])
     traces.end_call_span(span, result)
     (found,) = exporter.get_finished_spans()
     assert found.attributes["gen_ai.provider.name"] == "azure.ai.openai"
@@ -59,7 +59,7 @@ def test_span_of_a_merged_call_has_links(plain):
         traces.started(exchange, {})
         asked.append(exchange.trace)
     span, _ = traces.start_call_span(
-        "embed", SimpleNamespace(name="local"), Call("m", ["x"], 8), asked
+        "embed", SimpleNamespace(provider_name="local"), Call("m", ["x"], 8), asked
     )
     traces.end_call_span(span, Vectors([b""], [1]))
     (found,) = exporter.get_finished_spans()

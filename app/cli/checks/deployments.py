@@ -76,7 +76,7 @@ def _call(
     deployment: Deployment, request: EmbeddingRequest, seconds: float
 ) -> tuple[Vectors, float]:
     started = time.monotonic()
-    call = deployment.call(request, list(request.items))
+    call = deployment.build_call(request, list(request.items))
     vectors = deployment.embed(call, request.dimensions, Deadline(started + seconds))
     return vectors, time.monotonic() - started
 

@@ -142,14 +142,14 @@ def opened_references(settings: Settings, to_write: bool = False) -> Iterator[Re
 
     A database in SQLite that does not exist is not created.
     """
-    from app.dispatch.drift.build import references
+    from app.dispatch.drift.build import make_references
 
     check, usage = settings.check, settings.usage
     if check is None:
         yield None
         return
     if usage is None:
-        yield references(check, None)
+        yield make_references(check, None)
         return
     from app.database.engine import Database, is_missing_file
 
@@ -162,7 +162,7 @@ def opened_references(settings: Settings, to_write: bool = False) -> Iterator[Re
         return
     database = Database(usage.url)
     try:
-        yield references(check, database)
+        yield make_references(check, database)
     finally:
         database.close()
 

@@ -62,11 +62,11 @@ def _shifted(cuts: Sequence[tuple[int, int]], by: int) -> list[tuple[int, int]]:
 
 
 class SizeRefusal:
-    """The parts, or the attempts, that were in one call that was too large.
+    """Counts which parts, or attempts, of a call that was refused as too large are served since.
 
-    Once each of them is served in a smaller call, it is known that the size of the call was
-    refused, and not one text that is too long for the model: calls are made smaller for a while.
-    The lock guards ``_missing``.
+    Once each of the ``number`` is served in a smaller call, it is known that the size of the call
+    was refused, and not one text that is too long for the model: calls are made smaller for a
+    while. The lock guards ``_missing``.
     """
 
     def __init__(self, number: int, estimate: TokenEstimate) -> None:
@@ -75,8 +75,8 @@ class SizeRefusal:
         self._lock = uncontended_lock()
 
     @classmethod
-    def of_batch(cls, attempts: Sequence[Attempt], estimate: TokenEstimate) -> None:
-        """Have the attempts of a batch record when they are served."""
+    def watch(cls, attempts: Sequence[Attempt], estimate: TokenEstimate) -> None:
+        """Count the attempts of a refused batch when they are served."""
         refusal = cls(len(attempts), estimate)
         for attempt in attempts:  # one that has waited again may be of an earlier such call, too
             attempt.on_served = (*attempt.on_served, refusal.record_served)

@@ -49,7 +49,7 @@ class Deployment:
 
     It cuts vectors and counts tokens where the provider does not. ``standing`` is its measured
     state. ``quota`` bounds its calls and tokens per minute: this worker has a ``worker_share`` of
-    them, or a lease where ``shares_quota``.
+    them, or a lease where ``leases_quota``.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class Deployment:
         worker_share: float = 1.0,
         tokenizer: BoundedTokenizer | None = None,
         dispatch: DispatchSettings | None = None,
-        shares_quota: bool = False,
+        leases_quota: bool = False,
     ) -> None:
         takes = provider.limits(settings.model)
         dispatch = dispatch or DispatchSettings()
-        self.name = settings.provider  # of its provider: deployments of several models have it
+        self.provider_name = settings.provider  # in PROVIDERS
         self.source: Source = (settings.provider, settings.model)
-        self.label = "/".join(self.source)  # its own name, in the log
+        self.label = "/".join(self.source)  # its name in the log
         self.settings = settings
         self.queue = queue
         self.concurrency = (
@@ -83,7 +83,7 @@ class Deployment:
         self.long_text = takes.long_text
         self.max_item_tokens = max_item_tokens(settings, provider_settings.kind, takes, tokenizer)
         self.merges = provider_settings.merge and self.max_inputs != 1
-        self.quota = quota_of_worker(settings, worker_share, shares_quota)
+        self.quota = quota_of_worker(settings, worker_share, leases_quota)
         self.standing = Standing(provider_settings.timeout, rng, dispatch)
         self.breaker = self.standing.breaker
         self.durations = self.standing.durations
@@ -148,7 +148,7 @@ class Deployment:
 
     def longest_call_s(self, is_bulk: bool) -> float:
         """Return the most seconds for which a call of several items is planned."""
-        if is_bulk and not self.queue.keeps_slots:
+        if is_bulk and not self.queue.keeps_last_slot:
             return min(self._longest_call_s, self._longest_flex_call_s)
         return self._longest_call_s
 
@@ -156,13 +156,13 @@ class Deployment:
     def max_call_tokens(self) -> int | None:
         """The most expected tokens of a call; fewer after one that was refused as too large.
 
-        `fits` and `quota_wait`, which each attempt calls, ask for it only where there is a limit.
+        `fits` and `quota_wait_s`, which each attempt calls, ask for it only where there is a limit.
         """
         if self.max_tokens is None:
             return None
         return int(self.max_tokens / self.estimate.correction)
 
-    def quota_wait(self, expected: Expected, now: float) -> float:
+    def quota_wait_s(self, expected: Expected, now: float) -> float:
         """Return the seconds until the quota has room for these items, or for their first call.
 
         Attempts that wait in the queue before them are counted, too. An item over
@@ -183,10 +183,10 @@ class Deployment:
 
     # Calls
 
-    def call(
+    def build_call(
         self, request: EmbeddingRequest, items: Sequence[Item], counts: Sequence[int | None] = ()
     ) -> Call:
-        """Return the call for some items of a request, as this deployment takes them.
+        """Return the call for some items of a request, as this deployment takes them; send nothing.
 
         ``counts`` are their tokens, as far as they are counted.
         """

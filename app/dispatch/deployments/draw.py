@@ -27,20 +27,25 @@ def draw(available: list[Deployment], rng: random.Random, now: float) -> Deploym
     if len(others) > 1:
         second = rng.choices([d for d, _ in others], [w for _, w in others])[0]
     averages_s = [d.standing.latency.recent_average_s(now) for d in (first, second)]
-    unknown = min((s for s in averages_s if s is not None), default=_UNKNOWN_LATENCY_S)
+    unknown_s = min((s for s in averages_s if s is not None), default=_UNKNOWN_LATENCY_S)
     mean_weight = sum(d.settings.weight for d in available) / len(available)
-    wait, other_wait = (_expected_wait(d, now, mean_weight, unknown) for d in (first, second))
-    return second if other_wait * _EQUAL_WAIT_FACTOR < wait else first
+    wait_s, other_wait_s = (
+        _expected_wait_s(d, now, mean_weight, unknown_s) for d in (first, second)
+    )
+    return second if other_wait_s * _EQUAL_WAIT_FACTOR < wait_s else first
 
 
-def _expected_wait(deployment: Deployment, now: float, mean_weight: float, unknown: float) -> float:
-    """Seconds until an attempt submitted now is answered: calls before it times seconds a call.
+def _expected_wait_s(
+    deployment: Deployment, now: float, mean_weight: float, unknown_s: float
+) -> float:
+    """Return the seconds until an attempt that is submitted now would be answered.
 
-    The calls before it are the larger of two: the deployment's own outstanding attempts, scaled
+    They are the calls before it, and its own, times the seconds that a call takes. The calls before
+    it are the larger of two: the deployment's own outstanding attempts, scaled
     up for a low weight, and all calls that wait at its provider. During the slow start the
     result is divided by the deployment's share, so that it is chosen less often.
     """
     own = deployment.queue.outstanding(deployment) * mean_weight / deployment.settings.weight
     before = max(own, deployment.queue.outstanding_calls)
-    seconds = deployment.standing.seconds_a_call(now, unknown)
+    seconds = deployment.standing.seconds_a_call(now, unknown_s)
     return (before + 1) * seconds / deployment.standing.share(now)

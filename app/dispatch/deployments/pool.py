@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
+from operator import attrgetter
 
 from app.config.sections.dispatch import DispatchSettings
 from app.dispatch.deployments.accounts import Budget, UnpaidTokens
@@ -15,7 +16,8 @@ from app.dispatch.deployments.refused_kinds import RefusedKinds
 from app.dispatch.deployments.token_estimate import Expected, TokenEstimate
 from app.dispatch.quotas.quota import MAX_WAIT_S
 
-_NO_TIME = float("-inf")  # a deadline before which no call may wait for a quota
+_tier = attrgetter("settings.tier")  # of a deployment
+_NO_WAIT = float("-inf")  # a deadline that no call meets which has to wait for a quota
 
 
 class Pool:
@@ -35,7 +37,7 @@ class Pool:
         settings = settings or DispatchSettings()
         self.model = model
         self.settings = settings
-        self.deployments = sorted(deployments, key=lambda d: d.settings.tier)
+        self.deployments = sorted(deployments, key=_tier)
         self.is_alone = len(deployments) == 1
         self.estimate = estimate or TokenEstimate()
         for deployment in deployments:
@@ -55,7 +57,7 @@ class Pool:
         expected: Expected,
         suitable: Sequence[Deployment] | None = None,
         avoid: Collection[Deployment] = (),
-        deadline: float = _NO_TIME,
+        deadline: float = _NO_WAIT,
     ) -> Deployment | None:
         """Return the deployment to call now, or None where none may be called.
 
@@ -79,33 +81,48 @@ class Pool:
                 only, expected, now, is_only=True, deadline=deadline
             )
             return only if may_be_called else None
-        if not avoid and (
-            doubted := [d for d in candidates if d.standing.refusals.doubted_until > now]
-        ):
-            preferred = self.choose(now, expected, suitable, doubted, deadline)
-            if preferred is not None:
-                return preferred
-        for last_resort in (False, True):  # cases 2 and 4
-            for in_tier in self._by_tier(candidates, avoid):
-                available = [
-                    d for d in in_tier if self.may_be_called(d, expected, now, last_resort)
-                ]
-                if available:
-                    is_bulk = expected.flow.tier == "flex"
-                    if not last_resort and not is_bulk:
-                        available = self._without_pause(available, candidates, avoid, expected, now)
-                    return draw(available, self._rng, now)
-            if deadline > now and not last_resort:  # case 3
-                soon = [
-                    d
-                    for d in candidates
-                    if d not in avoid and self.may_be_called(d, expected, now, deadline=deadline)
-                ]
-                if soon:
-                    return min(soon, key=lambda d: d.quota_wait(expected, now))
-            if avoid and any(self.may_be_called(d, expected, now) for d in candidates):
-                return None  # one of ``avoid`` is healthy: no ejected one is probed early
-        return None
+        if not avoid:
+            doubted = [d for d in candidates if d.standing.refusals.doubted_until > now]
+            if doubted:
+                preferred = self.choose(now, expected, suitable, doubted, deadline)
+                if preferred is not None:
+                    return preferred
+        available = self._first_available(candidates, avoid, expected, now)
+        if available:  # case 2
+            if expected.flow.tier != "flex":
+                available = self._without_pause(available, candidates, avoid, expected, now)
+            return draw(available, self._rng, now)
+        if deadline > now:  # case 3
+            soon = [
+                d
+                for d in candidates
+                if d not in avoid and self.may_be_called(d, expected, now, deadline=deadline)
+            ]
+            if soon:
+                return min(soon, key=lambda d: d.quota_wait_s(expected, now))
+        if avoid and any(self.may_be_called(d, expected, now) for d in candidates):
+            return None  # one of ``avoid`` is healthy: no ejected one is probed early
+        available = self._first_available(candidates, avoid, expected, now, last_resort=True)
+        return draw(available, self._rng, now) if available else None  # case 4
+
+    def _first_available(
+        self,
+        candidates: Sequence[Deployment],
+        avoid: Collection[Deployment],
+        expected: Expected,
+        now: float,
+        last_resort: bool = False,
+    ) -> list[Deployment]:
+        """Return the deployments that may be called, of the best tier that has one."""
+        for _, in_tier in groupby(candidates, _tier):
+            available = [
+                d
+                for d in in_tier
+                if d not in avoid and self.may_be_called(d, expected, now, last_resort)
+            ]
+            if available:
+                return available
+        return []
 
     def _without_pause(
         self,
@@ -121,20 +138,19 @@ class Pool:
         cases: (1) the quota of some of them has no pause: these; (2) a tier has idle deployments
         without a pause: these; (3) else the available one with the shortest pause.
         """
-        for one in available:
-            if one.quota.is_limited or one.quota.exhausted_until > now:
-                break
-        else:  # no quota: the usual case, at no cost
+        has_quota = any(d.quota.is_limited or d.quota.exhausted_until > now for d in available)
+        if not has_quota:  # the usual case
             return available
         pauses = {d: d.quota.held_back_s(expected.largest, now) for d in available}
         at_once = [d for d, pause in pauses.items() if not pause]
         if at_once:
             return at_once
-        for in_tier in self._by_tier(candidates, avoid):
+        for _, in_tier in groupby(candidates, _tier):
             idle = [
                 d
                 for d in in_tier
-                if d.queue.free > 0
+                if d not in avoid
+                and d.queue.free > 0
                 and not d.queue.waiting
                 and not d.quota.held_back_s(expected.largest, now)
                 and self.may_be_called(d, expected, now)
@@ -154,15 +170,9 @@ class Pool:
         others = [d for d in suitable if d not in avoid]
         if len(suitable) == 1:
             return any(self.may_be_called(d, expected, now, is_only=True) for d in others)
-        return self._is_any_available(now, expected, others, False) or (
-            not self._is_any_available(now, expected, suitable, False)
-            and self._is_any_available(now, expected, others, True)
-        )
-
-    def _is_any_available(
-        self, now: float, expected: Expected, among: Sequence[Deployment], last_resort: bool
-    ) -> bool:
-        return any(self.may_be_called(d, expected, now, last_resort) for d in among)
+        if any(self.may_be_called(d, expected, now) for d in suitable):
+            return any(self.may_be_called(d, expected, now) for d in others)
+        return any(self.may_be_called(d, expected, now, last_resort=True) for d in others)
 
     @staticmethod
     def may_be_called(
@@ -171,7 +181,7 @@ class Pool:
         now: float,
         last_resort: bool = False,
         is_only: bool = False,
-        deadline: float = _NO_TIME,
+        deadline: float = _NO_WAIT,
     ) -> bool:
         """Whether a deployment may be called, by its queue, its health and its quota.
 
@@ -183,16 +193,8 @@ class Pool:
             return False
         if not deployment.standing.may_be_called(now, last_resort, is_only):
             return False
-        wait = deployment.quota_wait(expected, now)
+        wait = deployment.quota_wait_s(expected, now)
         return not wait or (wait <= MAX_WAIT_S and now + wait < deadline)
-
-    @staticmethod
-    def _by_tier(
-        candidates: Sequence[Deployment], avoid: Collection[Deployment]
-    ) -> Iterator[list[Deployment]]:
-        """Yield the deployments of each of their tiers, the best one first."""
-        for _, in_tier in groupby(candidates, key=lambda d: d.settings.tier):
-            yield [d for d in in_tier if d not in avoid]
 
     # The state of all deployments
 
@@ -203,13 +205,13 @@ class Pool:
             return self.deployments[0].queue.slots or 1
         return max(d.queue.slots for d in self.deployments) or 1
 
-    def wait(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> float:
-        """Seconds until the first of ``suitable`` may be called again, by rests and quotas."""
-        return min(max(d.standing.wait(now), d.quota_wait(expected, now)) for d in suitable)
+    def wait_s(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> float:
+        """Return the seconds until one of ``suitable`` may be called again, by rests and quotas."""
+        return min(max(d.standing.wait_s(now), d.quota_wait_s(expected, now)) for d in suitable)
 
     def is_throttled(self, now: float, expected: Expected, suitable: Sequence[Deployment]) -> bool:
         """Whether a quota, or a rest after a 429, keeps one of ``suitable`` from being called."""
-        return any(d.standing.is_throttled(now) or d.quota_wait(expected, now) for d in suitable)
+        return any(d.standing.is_throttled(now) or d.quota_wait_s(expected, now) for d in suitable)
 
     def is_full(
         self,
@@ -226,12 +228,12 @@ class Pool:
             not d.queue.has_room(expected.flow)
             and not d.queue.starts_at_once(d, expected.flow.tier, now)
             and d.standing.may_be_called(now, True, is_only=len(suitable) == 1)
-            and d.quota_wait(expected, now) <= longest_wait_s
+            and d.quota_wait_s(expected, now) <= longest_wait_s
             for d in suitable
         )
 
     def can_serve(self, now: float) -> bool:
-        """Whether a deployment is not ejected; it may be resting for its provider's Retry-After."""
+        """Whether at least one deployment is not ejected, even if all of them rest."""
         return not all(d.standing.is_ejected for d in self.deployments)
 
     def p95_or_slowest_s(self, deployment: Deployment, items: int) -> float | None:

@@ -50,7 +50,7 @@ def prepare(
     deadline: Deadline,
     among: Sequence[Deployment] | None = None,
 ) -> Prepared:
-    """Prepare a request; only these deployments are to serve it, None: all of its model.
+    """Prepare a request. ``among``: only these deployments may serve it; None: all of its model.
 
     Raises `BadRequest`, with the reason of the last deployment, if none can serve all of it,
     `DeadlineExceeded` (504) if the deadline passes first, and `Overloaded` (503) if no thread can
@@ -96,7 +96,7 @@ def _without_too_long(
         return deployments, counts
     lengths = ItemLengths(items, counts, tokenizer)
     lengths.count(min(known), max(known), deadline)
-    suitable = [d for d in deployments if lengths.fit(limits[d])]
+    suitable = [d for d in deployments if lengths.are_within(limits[d])]
     if not suitable:
         widest = deployments[list(limits.values()).index(max(known))]
         assert widest.max_item_tokens is not None

@@ -25,10 +25,10 @@ class RefusedKinds:
     """Which kinds of requests all deployments of one model seem to refuse.
 
     A 400 to such a kind is the caller's fault, also where the retry budget leaves no call to check
-    it: a caller that sends nothing else uses the budget up, and would try again after each 502. A
-    deployment that answers 400 to everything is no reason to take a kind for such a one: another
-    one must have refused the same items of several requests, and none may have embedded the kind.
-    The lock guards all fields.
+    it: a caller that sends nothing else uses the budget up, and would try again after each 502.
+    The 400s of one deployment do not suffice, since it may answer 400 to everything: another one
+    must have refused the same items of several requests, and none may have embedded the kind. The
+    lock guards all fields.
     """
 
     def __init__(self, settings: DispatchSettings) -> None:
@@ -38,7 +38,7 @@ class RefusedKinds:
         self._lock = uncontended_lock()
 
     def are_refused(self, kind: Hashable, now: float) -> bool:
-        """Whether a 400 to that kind is the caller's fault, which no other deployment has checked.
+        """Whether a 400 to that kind is the caller's fault, although no other deployment is asked.
 
         It is, if no deployment is remembered to have embedded the kind; if two have refused the
         same items of at least `trusted_400s` requests; and if that was lately: within

@@ -78,7 +78,7 @@ class ItemLengths:
             return len(item) > limit
         return not item.isascii() or len(item) + _MAX_SURPLUS_TOKENS > limit
 
-    def fit(self, limit: int | None) -> bool:
+    def are_within(self, limit: int | None) -> bool:
         """Whether every item is within a limit; None is no limit."""
         return limit is None or self._longest <= limit
 
@@ -120,8 +120,8 @@ class Widths:
         self._model = model
         self._takes_dimensions = takes_dimensions
 
-    def include(self, dimensions: int | None) -> bool:
-        """Whether this deployment can return vectors of that width; None: of the model's own."""
+    def _can_return(self, dimensions: int | None) -> bool:
+        """Whether it can return vectors of that width; None: of the model's own."""
         widest = self._model.dimensions
         if dimensions is not None and widest is not None and dimensions > widest:
             return False
@@ -134,7 +134,7 @@ class Widths:
 
     def refusal_of(self, dimensions: int | None) -> Rejected | None:
         """Return the error for a width that it can never return; None for any other width."""
-        if self.include(dimensions):
+        if self._can_return(dimensions):
             return None
         return Rejected(
             f"Invalid value for 'dimensions' = {shown(dimensions)}. "

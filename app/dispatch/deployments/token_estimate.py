@@ -1,4 +1,4 @@
-"""Expects the tokens of items before a call, and counts them after it. No I/O."""
+"""Estimates the tokens of items before a call, and counts them after it. No I/O."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ NOTHING_EXPECTED = Expected(0, 0)
 
 
 class TokenEstimate:
-    """Expects the tokens of items of one model: limits and quotas need them before a call.
+    """Estimates the tokens of items of one model: limits and quotas need them before a call.
 
     There are two cases: the model's settings name a tokenizer, which counts texts that are not too
     long for that, while it has time; or the tokens are computed from the bytes of the text, by the
-    provider's counts for earlier calls. The second is an estimate above the average, to avoid too
-    large calls.
+    provider's counts for earlier calls. The second is an estimate above the average, so that calls
+    do not become too large.
 
     Changes are made under the lock; ``bytes_per_token`` and ``correction`` are read without it.
     """
@@ -68,10 +68,11 @@ class TokenEstimate:
         self._lock = uncontended_lock()
 
     def count(self, items: Sequence[Item], deadline: Deadline | None = None) -> list[int]:
-        """Return the tokens of each item by the tokenizer; empty where they are only estimated.
+        """Return the tokens of each item by the tokenizer; empty where it does not count them.
 
-        They are where the texts are too long for a count, or it takes half of the time until the
-        deadline or `MAX_COUNT_S`: no request waits for long behind the texts of others.
+        It does not where no limit needs them, where the texts are too long, and where the count
+        takes half of the time until the deadline, or `MAX_COUNT_S`: no request waits for long
+        behind the texts of others.
         """
         if self.tokenizer is None or not self.is_used or not is_countable(items):
             return []
@@ -110,7 +111,7 @@ class TokenEstimate:
                 self.bytes_per_token = min(max(seen, _MIN_BYTES_PER_TOKEN), _MAX_BYTES_PER_TOKEN)
 
     def raise_correction(self) -> None:
-        """Send smaller calls for a while: one of several items was refused as too large.
+        """Make calls smaller for a while: one of several items was refused as too large.
 
         Only the size of calls follows from it. Quotas are charged by what is expected, as before:
         a few calls that were too large do not show that all callers use more tokens.
@@ -124,9 +125,10 @@ def recounted(
 ) -> Vectors:
     """Return vectors with the provider's count, divided in proportion to the tokenizer's counts.
 
-    Without a provider's count, with the tokenizer's counts. Only items that are not counted yet are
-    counted. The vectors are paid for: where the tokenizer fails, or takes half of the time until
-    the deadline or `MAX_COUNT_S`, they keep the counts that they have, and come in time.
+    Where the provider counted none, they get the tokenizer's counts. Only items that are not
+    counted yet are counted. The vectors are paid for: where the tokenizer fails, or takes half of
+    the time until the deadline or `MAX_COUNT_S`, they keep the counts that they have, and come in
+    time.
     """
     counts = list(call.counts or [None] * len(call.items))
     missing = [position for position, count in enumerate(counts) if count is None]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from app.dispatch.drift.valkey import SharedResults
 
 
-def references(check: CheckSettings, database: Database | None) -> References:
+def make_references(check: CheckSettings, database: Database | None) -> References:
     """Return where the references are: in the ledger's database, or without one in a file."""
     if database is None:
         from app.dispatch.drift.file import FileReferences
@@ -26,7 +26,7 @@ def references(check: CheckSettings, database: Database | None) -> References:
     return DatabaseReferences(database)
 
 
-def shared_results(settings: Settings) -> SharedResults | None:
+def make_shared_results(settings: Settings) -> SharedResults | None:
     """Return the results of all hosts, in the server of the limits or of the cache, if any.
 
     That of the limits first: it evicts nothing.
@@ -43,7 +43,7 @@ def shared_results(settings: Settings) -> SharedResults | None:
     return SharedResults(url, namespace)
 
 
-def watch(
+def make_watch(
     dispatcher: Dispatcher,
     settings: Settings,
     check: CheckSettings,
@@ -51,5 +51,5 @@ def watch(
     database: Database | None,
 ) -> DriftWatch:
     """Return the watch; its workers share results in ``directory``."""
-    kept = references(check, database)
-    return DriftWatch(dispatcher, settings, check, kept, directory, shared_results(settings))
+    references, shared = make_references(check, database), make_shared_results(settings)
+    return DriftWatch(dispatcher, settings, check, references, directory, shared)

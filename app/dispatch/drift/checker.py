@@ -40,10 +40,12 @@ MIN_ROWS_AGE_S = 4 * 3600.0
 MAX_QUOTA_SHARE = 0.5
 #: The share of it that a check uses otherwise, call by call.
 SLOW_CHECK_SHARE = 0.1
-_JOIN_S = 0.1  # between two looks whether the process stops
+_JOIN_S = 0.1  # between two checks whether the process stops
 
 #: ``skipped``: the deployment was ejected or resting, or had no idle slot or no quota left.
 CheckOutcome = Literal["agreed", "drifted", "failed", "skipped"]
+#: A check: its target, its result, the result before, and its outcome; None: it goes on later.
+EndedCheck = tuple[Target, CheckResult, CheckResult | None, CheckOutcome | None]
 
 
 class _Unfinished(Exception):
@@ -76,15 +78,12 @@ class Checker:
         self._is_stopping = is_stopping
         self._clock, self._monotonic = clock, monotonic
         self._running: set[str] = set()  # keys of targets
-        self._ended: queue.Queue[
-            tuple[Target, CheckResult, CheckResult | None, CheckOutcome | None]
-        ]
-        self._ended = queue.Queue()
+        self._ended = queue.Queue[EndedCheck]()
         self._progress: dict[str, Progress] = {}  # of checks that did not end, by target
 
     @property
     def is_running(self) -> bool:
-        """A check has started, and `ended` has not returned its result."""
+        """Whether a check has started whose result `wait_for_results` has not yielded yet."""
         return bool(self._running)
 
     def may_start(self, target: Target) -> bool:
@@ -101,7 +100,7 @@ class Checker:
         threading.Thread(target=run, daemon=True, name="space-check").start()
         self._running.add(target.key)  # not before: where no thread can be had, nothing runs
 
-    def ended(self, seconds: float) -> Iterator[tuple[str, CheckResult]]:
+    def wait_for_results(self, seconds: float) -> Iterator[tuple[str, CheckResult]]:
         """Yield the results by the keys of their targets, each as soon as its check has ended.
 
         Stops when no check runs, after ``seconds``, or when the process stops.
@@ -117,7 +116,7 @@ class Checker:
                 continue
             self._running.discard(target.key)
             if outcome is not None:
-                self.counts[target.model, target.deployment.name, outcome] += 1
+                self.counts[target.model, target.deployment.provider_name, outcome] += 1
             log_change(target, result, before, self._settings)
             yield target.key, result
 
@@ -148,7 +147,7 @@ class Checker:
         return result, "drifted" if has_drifted else "agreed"
 
     def _progress_of(self, target: Target, reference: Reference, last: CheckResult) -> Progress:
-        """Return what the last try has got, if that can be gone on with."""
+        """Return what the last check has got, if this one may continue it; else nothing."""
         now, found = self._clock(), self._progress.get(target.key)
         max_age_s = max(MIN_ROWS_AGE_S, 2 * self._settings.every)
         if (
@@ -158,7 +157,7 @@ class Checker:
             or not 0 <= now - found.changed_at <= max_age_s
         ):
             found = self._progress[target.key] = Progress(reference.id, now, now)
-        found.refused.clear()  # it may take them now
+        found.refused.clear()  # the deployment may take these texts now
         return found
 
     def _embed(self, target: Target, progress: Progress) -> None:
@@ -220,7 +219,7 @@ def _askable(target: Target) -> Deployment:
     """
     now = time.monotonic()
     for _, deployment in target.deployments:
-        if deployment.standing.wait(now, ignores_drift=True) == 0:
+        if deployment.standing.wait_s(now, ignores_drift=True) == 0:
             return deployment
     raise NotSent("is ejected or resting")
 

@@ -61,8 +61,10 @@ class OtherHosts:
 
     def acquire_lease(self) -> bool:
         """Return whether this host may check now; True while the server does not answer."""
-        if self._held_since is None and self._ask(lambda shared: shared.acquire()) is not False:
-            self._held_since = self._clock()
+        if self._held_since is None:
+            has_acquired = self._ask(lambda shared: shared.acquire())  # None: no answer
+            if has_acquired or has_acquired is None:
+                self._held_since = self._clock()
         return self._held_since is not None
 
     def extend_lease(self) -> None:

@@ -10,14 +10,15 @@ from app.dispatch.drift.reference import Reference, References, ReferencesUnavai
 
 _log = logging.getLogger("app.drift")
 
-#: Seconds between two looks whether references were recorded anew.
+#: Seconds between two checks whether references were recorded anew.
 REFERENCE_POLL_S = 10.0
 
 
 class KnownReferences:
     """The current references by space, in ``by_space``.
 
-    ``spaces`` are those that are compared; a look comes after ``every`` seconds at the latest.
+    ``spaces`` are those that are compared. ``every``: the most seconds between two checks for newer
+    references.
     """
 
     def __init__(

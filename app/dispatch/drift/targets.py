@@ -46,7 +46,7 @@ def targets_of(
     """
     found: dict[str, Target] = {}
     for model, deployment in deployments:
-        space, provider = models[model].space, providers[deployment.name]
+        space, provider = models[model].space, providers[deployment.provider_name]
         place = f"{provider.kind} {provider.base_url or ''}"
         is_here = is_on_this_host(provider)
         if is_here:

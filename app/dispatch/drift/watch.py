@@ -120,7 +120,7 @@ class DriftWatch:
             result = self._results.get(key)
             since = now if result is None else result.checked_at or result.failing_since or now
             for model, deployment in target.deployments:
-                place = (model, deployment.name)
+                place = (model, deployment.provider_name)
                 ages[place] = max(ages.get(place, 0.0), now - since)
         return ages
 
@@ -136,40 +136,37 @@ class DriftWatch:
         known = newest(self._current(self._written), self._current(self._results))
         results = newest(known, self._current(self._hosts.read()))
         self._keep(results)
-        while self._start_due(results) or self._checker.is_running:
-            if not self._collect(results):
-                break
+        self._start_due(results)
+        while self._checker.is_running and self._collect(results):
+            self._start_due(results)
         if self._checker.is_running:  # the next tick goes on
             self._hosts.extend_lease()
         else:
             self._hosts.release_lease()
 
-    def _start_due(self, results: CheckResults) -> bool:
-        """Start the checks that are due, as many as may run; return whether one has started.
+    def _start_due(self, results: CheckResults) -> None:
+        """Start the checks that are due, as many as may run.
 
         Results of other hosts are added to ``results``.
         """
         due = [target for target in self._due(results) if self._checker.may_start(target)]
         if not due or self._task.is_stopping:
-            return False
+            return
         has_lease = any(not t.is_on_this_host for t in due) and self._hosts.acquire_lease()
         if has_lease:  # another host may have checked meanwhile
             results |= newest(results, self._current(self._hosts.read()))
-        has_started = False
         for target in self._due(results):
             if (has_lease or target.is_on_this_host) and self._checker.may_start(target):
                 self._checker.start(
                     target, self._known.by_space[target.space], results.get(target.key)
                 )
-                has_started = True
-        return has_started
 
     def _collect(self, results: CheckResults) -> bool:
         """Add each result to ``results`` as soon as it comes; record, write and publish it.
 
         Returns whether all checks have ended, within the time of a tick.
         """
-        for key, result in self._checker.ended(self._tick_s):
+        for key, result in self._checker.wait_for_results(self._tick_s):
             found = self._current({key: result})  # the reference may have been recorded anew
             results |= found
             self._keep(results)
@@ -203,7 +200,9 @@ class DriftWatch:
             return True
         every = self._settings.every
         wait_s = min(every, result.retry_s or every)
-        return not -MAX_CLOCK_SKEW_S <= self._clock() - result.tried_at < wait_s * share
+        age_s = self._clock() - result.tried_at
+        is_in_the_future = age_s < -MAX_CLOCK_SKEW_S
+        return is_in_the_future or age_s >= wait_s * share
 
     def _current(self, results: Mapping[str, CheckResult]) -> CheckResults:
         """Return the results for our deployments that are compared with the current references."""

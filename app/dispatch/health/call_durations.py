@@ -56,7 +56,7 @@ class CallDurations:
                 return
         elif items != self._last_items:
             self._last_items, self._calls_of_size = items, 0
-        expected = self.expected(items, tokens)
+        expected = self.expected_s(items, tokens)
         if expected is None or abs(seconds - expected) > _EXPECTED_TOLERANCE * expected:
             self.add(items, tokens, seconds)
 
@@ -67,7 +67,7 @@ class CallDurations:
         was expected are cut, so that one outlier does not decide.
         """
         seconds = max(seconds, _MIN_SECONDS)
-        expected = self.expected(items, tokens)
+        expected = self.expected_s(items, tokens)
         weight = 1.0
         if expected is not None:
             seconds = min(seconds, _MAX_EXCESS * expected)
@@ -103,14 +103,14 @@ class CallDurations:
         3. It is larger than those: how long it takes is not known before one is sent, so that it is
            not cut. Bulk work, which must not hold a slot for long, is cut to a few times that size.
         """
-        seconds = self.expected(items, tokens)
+        seconds = self.expected_s(items, tokens)
         if seconds is None:
             return self._most_if_unknown(items, is_bulk)
         if seconds <= longest_s:
             return None
         overhead_s = 0.0
         if self.sizes_differ:
-            overhead_s = self.expected(0, 0) or 0.0
+            overhead_s = self.expected_s(0, 0) or 0.0
             longest_s = max(longest_s, _MIN_OVERHEADS * overhead_s)
         elif items > self.usual_items or items < _MIN_BULK:
             return self._most_if_unknown(items, is_bulk)
@@ -125,7 +125,7 @@ class CallDurations:
     def _mean(self) -> float:
         """Return the expected seconds of a call of the mean size."""
         calls, items, tokens = self._products[0]
-        return self.expected(items / calls, tokens / calls) or _MIN_SECONDS
+        return self.expected_s(items / calls, tokens / calls) or _MIN_SECONDS
 
     @property
     def usual_items(self) -> float:
@@ -141,7 +141,7 @@ class CallDurations:
         calls, items, _ = self._sizes
         return self.usual_items * calls > (1 + _MIN_DEVIATION) * items
 
-    def expected(self, items: float, tokens: float) -> float | None:
+    def expected_s(self, items: float, tokens: float) -> float | None:
         """Return the seconds that a call of that size should take; None before the first call."""
         if self._coefficients is None:
             return None
@@ -149,8 +149,8 @@ class CallDurations:
         return max(a + b * items + c * tokens, _MIN_SECONDS)
 
     def fixed_share(self, items: int, tokens: int) -> float:
-        """Return the share of `expected` that does not grow with the size; 0 while unknown."""
-        expected = self.expected(items, tokens)
+        """Return the share of `expected_s` that does not grow with the size; 0 while unknown."""
+        expected = self.expected_s(items, tokens)
         if expected is None or self._coefficients is None:
             return 0.0
         return min(1.0, self._coefficients[0] / expected)
@@ -186,7 +186,7 @@ def _solve_unbounded(
     """
     rows = []
     for i in used:
-        row = [products[i][k] * (1 + _RIDGE * (i == k)) for k in used]
+        row = [products[i][k] * (1 + _RIDGE if i == k else 1) for k in used]
         rows.append([*row, targets[i]])
     size = len(rows)
     for i in range(size):

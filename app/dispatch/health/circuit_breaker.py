@@ -23,7 +23,7 @@ _CLOCK_ERROR_S = 1e-6
 _ROUNDING = 1e-6  # of a sum of fractions of calls
 _FIRST_SHARE = 0.1  # of its weight that a deployment gets at once when it is back
 _LOST_PROBE_FACTOR = 6.0  # times `probe_timeout`, after which a probe may count as lost
-_NEVER = float("-inf")
+_LONG_AGO = float("-inf")
 
 
 class DeploymentBreaker:
@@ -40,13 +40,13 @@ class DeploymentBreaker:
         self.last_error: str | None = None
         self.credentials_refused = False
         self._ejected_until: float | None = None
-        self._tested_at = _NEVER  # when it was ejected, or its last probe was submitted
+        self._tested_at = _LONG_AGO  # when it was ejected, or its last probe was submitted
         self._probe_until: float | None = None  # while a probe is under way
-        self._suspect_until = _NEVER
-        self._back_since = _NEVER
-        self._resting_until = _NEVER
-        self._rest_began = _NEVER
-        self._rest_probed = _NEVER
+        self._suspect_until = _LONG_AGO
+        self._back_since = _LONG_AGO
+        self._resting_until = _LONG_AGO
+        self._rest_began = _LONG_AGO
+        self._rest_probed = _LONG_AGO
         self._rest_is_requested = False  # by the provider's Retry-After
         self._rests_in_a_row = 0
         self._rests_after_429 = False
@@ -102,7 +102,7 @@ class DeploymentBreaker:
             return False
         return now >= self._end_of_ejection(self._ejected_until, last_resort)
 
-    def wait(self, now: float) -> float:
+    def wait_s(self, now: float) -> float:
         """Return the seconds until a call may be sent again; 0 where it may be sent now."""
         until = self._resting_until
         if self._ejected_until is not None:
@@ -110,7 +110,7 @@ class DeploymentBreaker:
         return max(0.0, until - now)
 
     def share(self, now: float) -> float:
-        """The share of its weight it gets: below 1 during the slow start."""
+        """Return the share of its weight that it gets now: below 1 during the slow start."""
         length = self._settings.slow_start
         age = now - self._back_since
         if age >= length:
@@ -159,21 +159,21 @@ class DeploymentBreaker:
         self._refuted_400s = 0.0
         if call_started_at >= self._rest_began:
             self._rests_in_a_row = 0
-            self._resting_until = _NEVER
+            self._resting_until = _LONG_AGO
         if self._ejected_until is not None:
             self._ejected_until = None
             self._back_since = now
             self.failure_rate.reset(now)
         elif self.ejections_in_a_row and self.share(now) == 1.0:
             self.ejections_in_a_row = 0
-        self._suspect_until = _NEVER
+        self._suspect_until = _LONG_AGO
         self._probe_until = None
 
     def record_failure(self, error: ProviderError, now: float, call_started_at: float) -> bool:
         """Record a call that failed; return whether the deployment is to be ejected."""
         self.last_error = error.message
         self.credentials_refused = isinstance(error, CredentialsRefused)
-        probed, self._probe_until = self._probe_until is not None, None
+        was_probing, self._probe_until = self.is_probing, None
         if isinstance(error, Throttled):
             self._rest(error.retry_after, now, call_started_at)
             self._rests_after_429 = True
@@ -191,7 +191,7 @@ class DeploymentBreaker:
         if isinstance(error, ConnectionFailed):
             limit = settings.refusals_in_a_row
         return (
-            probed
+            was_probing
             or isinstance(error, CredentialsRefused)
             or self.failures_in_a_row >= limit
             or self.failure_rate.value(now) >= settings.failure_rate

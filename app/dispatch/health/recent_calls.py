@@ -14,7 +14,7 @@ _MAX_ANSWERS = 100  # remembered for each size class
 _PERCENTILE = 0.95  # of `Latency.p95_s`
 _MIN_ANSWERS = 10  # of a size class, before `p95_s` returns a value
 _TTL_S = 10.0  # after the last answer, when the average counts as unknown
-_NEVER = float("-inf")
+_LONG_AGO = float("-inf")
 
 
 class Latency:
@@ -48,14 +48,14 @@ class Latency:
         return self.average if now - self.answered_at < _TTL_S else None
 
     def p95_s(self, items: int) -> float | None:
-        """The 95th percentile for calls of about that size, in seconds; None while unknown."""
+        """Return the 95th percentile for calls of about that size; None while unknown."""
         answers = self._answers.get(_size_class(items))
         if answers is None or len(answers) < _MIN_ANSWERS:
             return None
         return sorted(answers)[int(_PERCENTILE * len(answers))]
 
     def p95_or_average_s(self, items: int) -> float | None:
-        """The p95 for calls of about that size, else the average of all; None while unknown."""
+        """Return the p95 for calls of about that size, else the average of all; or None."""
         p95_s = self.p95_s(items)
         return self.average if p95_s is None else p95_s
 
@@ -70,7 +70,7 @@ class FailureRate:
     def __init__(self, settings: DispatchSettings) -> None:
         self._length = settings.rate_window
         self._min_calls = settings.min_calls
-        self.reset(_NEVER)
+        self.reset(_LONG_AGO)
 
     def reset(self, now: float) -> None:
         """Forget all calls."""
@@ -84,7 +84,7 @@ class FailureRate:
         if now - start >= length:
             self._window_before = (calls, failures) if now - start < 2 * length else (0, 0)
             start, calls, failures = now, 0, 0
-        self._window = (start, calls + 1, failures + failed)
+        self._window = (start, calls + 1, failures + 1 if failed else failures)
 
     def value(self, now: float) -> float:
         """Return the share of recent calls that failed; 0 while they are too few or too old."""

@@ -10,7 +10,7 @@ from app.config.sections.dispatch import DispatchSettings
 
 _MAX_KINDS_REMEMBERED = 100  # kinds of requests that the deployment has served
 _MAX_IN_FLIGHT = 1000  # calls, that make a difference to how many 400s are trusted
-_NEVER = float("-inf")
+_LONG_AGO = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Refusals:
         self._refused_ever = 0  # such calls, in all
         self._confirmed: dict[Hashable, Confirmation] = {}  # the last one of each served kind
         #: Until then the deployment has refused so much that new requests are to prefer others.
-        self.doubted_until = _NEVER
+        self.doubted_until = _LONG_AGO
 
     def are_trusted(self, kind: Hashable, now: float, in_flight: int = 0) -> bool:
         """Whether a 400 to a request of that kind is taken as the caller's fault.
@@ -52,7 +52,7 @@ class Refusals:
         """
         if self._refuses_many(in_flight):
             return False
-        return now - self._served.get(kind, _NEVER) <= self._settings.trust_400_for
+        return now - self._served.get(kind, _LONG_AGO) <= self._settings.trust_400_for
 
     def are_doubted(self, kind: Hashable, now: float, in_flight: int = 0) -> bool:
         """Whether a 400 to a request of that kind may be the provider's fault.
@@ -91,7 +91,7 @@ class Refusals:
 
         It refuted 400s before the start of the call only: since then it may refuse everything.
         """
-        self.doubted_until = _NEVER
+        self.doubted_until = _LONG_AGO
         while self._in_a_row and self._in_a_row[0] <= call_started_at:
             self._in_a_row.popleft()
         served = self._served
@@ -123,7 +123,7 @@ class Refusals:
 
     def record_confirmation(self, kind: Hashable, now: float) -> None:
         """Record that another deployment refused the same items, of that kind."""
-        self.doubted_until = _NEVER
+        self.doubted_until = _LONG_AGO
         if kind in self._served:
             self._confirmed[kind] = Confirmation(now, self._refused_ever)
 

@@ -18,10 +18,8 @@ from app.errors import ProviderError, ProviderTimeout, Rejected
 class Standing:
     """The circuit breaker, latency and calls in flight of one deployment.
 
-    Changes are made under the lock, except of the flag ``is_ejected_for_drift``. Without it are
-    read: `is_ejected`, `in_flight`, ``refusals.doubted_until`` by `pool`, ``latency`` by `draw` and
-    `ejector`, ``breaker`` by `pools` and `caller_errors`, and ``durations`` (an estimate) by
-    `deployment` and `leaving`.
+    The lock guards all changes but those of ``is_ejected_for_drift``. `is_ejected`, `in_flight`,
+    ``refusals.doubted_until``, ``latency``, ``breaker`` and ``durations`` are read without it.
     """
 
     def __init__(self, timeout: float, rng: random.Random, settings: DispatchSettings) -> None:
@@ -56,18 +54,19 @@ class Standing:
         with self._lock:
             self.breaker.probe_ended()
 
-    def seconds_a_call(self, now: float, unknown: float) -> float:
+    def seconds_a_call(self, now: float, unknown_s: float) -> float:
         """Return the expected seconds until a call succeeds: at least the age of the oldest one.
 
-        They are divided by the share of calls that succeed. ``unknown``: for an unknown latency.
+        They are divided by the share of calls that succeed. ``unknown_s``: for an unknown latency.
         """
         with self._lock:
-            recent = self.latency.recent_average_s(now)
-            seconds = max(unknown if recent is None else recent, self._silence.age_of_oldest(now))
+            recent_s = self.latency.recent_average_s(now)
+            call_s = unknown_s if recent_s is None else recent_s
+            seconds = max(call_s, self._silence.age_of_oldest(now))
             return seconds / max(0.05, 1 - self.breaker.failure_rate.value(now))
 
     def p95_s(self, items: int) -> float | None:
-        """The p95 in seconds of calls of about so many items; None while unknown."""
+        """Return the p95 in seconds of calls of about so many items; None while unknown."""
         with self._lock:
             return self.latency.p95_s(items)
 
@@ -100,16 +99,16 @@ class Standing:
             return self.breaker.state(now)
 
     def share(self, now: float) -> float:
-        """The share of its weight that it gets now."""
+        """Return the share of its weight that it gets now: below 1 during the slow start."""
         with self._lock:
             return self.breaker.share(now)
 
-    def wait(self, now: float, ignores_drift: bool = False) -> float:
+    def wait_s(self, now: float, ignores_drift: bool = False) -> float:
         """Return the seconds until it may be called again: 0 for now, infinite after drift."""
         if self.is_ejected_for_drift and not ignores_drift:
             return float("inf")
         with self._lock:
-            return self.breaker.wait(now)
+            return self.breaker.wait_s(now)
 
     def is_throttled(self, now: float) -> bool:
         """Whether it rests because it answered 429."""
@@ -134,7 +133,7 @@ class Standing:
             self._silence.call_ended(batch)
 
     def is_silent(self, now: float, other_started_at: float) -> bool:
-        """Whether its oldest call is overdue: another deployment has answered a later one."""
+        """Whether it is not ejected, but should be for a silence: see `Silence.is_overdue`."""
         with self._lock:
             return self._silence.is_overdue(now, other_started_at) and not self.breaker.is_ejected
 
@@ -208,7 +207,8 @@ class Standing:
                 return False  # it is older than the ejection, or only the probe decides
             evidence = Evidence.FAULT
             if isinstance(error, ProviderTimeout):
-                silence.probes_cut += breaker.is_probing
+                if breaker.is_probing:
+                    silence.probes_cut += 1
                 evidence = silence.evidence_of(items, call_started_at, now, others_answered_at)
                 if evidence is Evidence.NONE:
                     breaker.probe_ended()

@@ -24,7 +24,7 @@ class TimeLimits:
         self._settings = settings
 
     def late_after(self, p95_s: float | None) -> float:
-        """Seconds after which a call is late: another deployment may be called as well."""
+        """Return the seconds after which a call is late: another deployment may be called, too."""
         if p95_s is None:
             return min(self.timeout, self._settings.late_unknown)
         late = max(self._settings.late_floor, self._settings.late_factor * p95_s)
@@ -58,7 +58,7 @@ class TimeLimits:
     def evidence_after(
         self, p95_s: float | None, has_other_answered: bool, average: float | None = None
     ) -> float:
-        """Seconds after which a call without an answer counts as a failure.
+        """Return the seconds after which a call without an answer counts as a failure.
 
         ``has_other_answered``: another deployment has answered since the call started.
         """
@@ -115,7 +115,11 @@ class Silence:
         return next(iter(self._in_flight.values()), (now, 0))
 
     def is_overdue(self, now: float, other_started_at: float) -> bool:
-        """Whether the oldest call is overdue: another deployment has answered a later one."""
+        """Whether the oldest call in flight has taken so long that it shows a silence.
+
+        ``other_started_at`` is when a call started that another deployment has just answered: it
+        must be the later one.
+        """
         call_started_at, items = self._oldest(now)
         age, limits = now - call_started_at, self._limits
         if age < limits.silence_floor or other_started_at < call_started_at:

@@ -54,7 +54,7 @@ class UnslowedCalls:
         """
         with self._lock:
             if calls_at_once >= BASELINE_CALLS:
-                self._adjust(calls_at_once, seconds, self._baseline.expected(items, tokens), now)
+                self._adjust(calls_at_once, seconds, self._baseline.expected_s(items, tokens), now)
             if calls_at_once <= BASELINE_CALLS:
                 self._baseline.learn(items, tokens, seconds)
                 self._baseline_calls += 1

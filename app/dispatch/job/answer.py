@@ -94,7 +94,7 @@ class CallTimes:
     """Counts the calls of a request, and adds up their times. No I/O, no lock.
 
     Calls run side by side, so that their times overlap: a time counts once, as upstream where at
-    least one call was in flight, else as queue. Queue is also a pause before a retry.
+    least one call was in flight, else as queue. So a pause before a retry counts as queue.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,8 @@ class CallTimes:
 
     def count(self, attempt: Attempt) -> None:
         """Count an attempt that has ended or is abandoned, if a call was made for it."""
-        self.calls += attempt.call_started_at is not None
+        if attempt.call_started_at is not None:
+            self.calls += 1
 
     def record(
         self, part: Part, attempt: Attempt, result: Result | None, ended_at: float | None
@@ -130,7 +131,7 @@ class CallTimes:
             )
         )
 
-    def add(self, attempts: list[Attempt], ended_at: float) -> None:
+    def add_time(self, attempts: list[Attempt], ended_at: float) -> None:
         """Add the time until now of the calls of one part: the union with those added before.
 
         The new interval takes the place of the last ones that it overlaps; results come in the

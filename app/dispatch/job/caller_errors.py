@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.deployments.token_estimate import Expected
+from app.dispatch.job.context import JobContext
+from app.dispatch.job.part import Part
 from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.errors import (
     BadRequest,
@@ -32,6 +34,18 @@ _MAX_DRAIN_S = 60.0
 _DRIFTED_RETRY_AFTER_S = 60.0  # an operator has to act first
 
 
+def error_of_part(context: JobContext, part: Part, now: float) -> ClientError:
+    """Return the caller's error for a part that is given up: see `error_of_failures`."""
+    return error_of_failures(
+        context.pool,
+        context.suitable,
+        part.failures,
+        part.is_refused_alone(now),
+        part.expected,
+        now,
+    )
+
+
 def error_of_failures(
     pool: Pool,
     suitable: Sequence[Deployment],
@@ -46,16 +60,16 @@ def error_of_failures(
     must also be the answer to a call of this part alone (``is_refused_alone``): another request may
     have caused the 400 to a merged call.
     """
-    others = [failure for failure in failures if not isinstance(failure, Rejected)]
-    if failures and not others and is_refused_alone:
-        return refusal(failures[0])  # type: ignore[arg-type]  # `Rejected`, as all of them
-    failures = others
+    refusals = [failure for failure in failures if isinstance(failure, Rejected)]
+    if refusals and len(refusals) == len(failures) and is_refused_alone:
+        return refusal(refusals[0])
+    failures = [failure for failure in failures if not isinstance(failure, Rejected)]
     if all(d.standing.is_ejected_for_drift for d in suitable):
         return SpaceDrifted(
             "The vectors of this model have drifted from those of its vector space.",
             retry_after=_DRIFTED_RETRY_AFTER_S,
         )
-    wait = max(_MIN_RETRY_AFTER_S, pool.wait(now, expected, suitable))
+    wait = max(_MIN_RETRY_AFTER_S, pool.wait_s(now, expected, suitable))
     all_throttled = all(isinstance(failure, Throttled) for failure in failures)
     if all_throttled and pool.is_full(now, expected, suitable, MAX_WAIT_S):
         return Overloaded(

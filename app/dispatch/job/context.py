@@ -31,32 +31,35 @@ _SIZES = [f"\0{8 ** -(-bits // 3)}" for bits in range(64)]
 
 
 class JobDeadline(Deadline):
-    """The latest deadline of the callers that wait for a job; and the soonest, for late calls.
+    """The latest deadline of the callers that wait for a job; it also knows the soonest one.
+
+    The job ends at the latest. By the soonest it is decided when a call is late.
 
     It belongs to a job, under whose lock it is changed.
     """
 
-    __slots__ = ("_ends",)
+    __slots__ = ("_deadlines",)
 
     def __init__(self, at: float) -> None:
         super().__init__(at)
-        self._ends = [at]  # of the callers, the soonest first
+        self._deadlines = [at]  # of the callers: a heap, the soonest first
 
     def extend(self, at: float) -> None:
-        """Record that a caller waits until then."""
+        """Add the deadline of another caller."""
         super().extend(at)
-        if at != self._ends[0]:
-            heappush(self._ends, at)
+        if at != self._deadlines[0]:
+            heappush(self._deadlines, at)
 
     def soonest(self, now: float) -> float:
         """Return when the first caller leaves, of those that have time for another call."""
-        while len(self._ends) > 1 and self._ends[0] < now + _MIN_TIME_FOR_CALL_S:
-            heappop(self._ends)
-        return self._ends[0]
+        deadlines = self._deadlines
+        while len(deadlines) > 1 and deadlines[0] < now + _MIN_TIME_FOR_CALL_S:
+            heappop(deadlines)
+        return deadlines[0]
 
 
 class JobContext(Struct):
-    """The values of a request that do not change while it is in dispatch."""
+    """The values of a request, which all files of its job read. Only its deadline may change."""
 
     request: EmbeddingRequest
     pool: Pool

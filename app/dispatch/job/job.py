@@ -87,7 +87,8 @@ class Job:
     def extend(self, deadline: float) -> None:
         """Let another caller wait for the job, which must call `advance` then.
 
-        The deadline of the job is the latest of its callers; a call is late by the soonest, too.
+        The job ends at the latest deadline of its callers. By the soonest it is decided when a call
+        is late: see `JobDeadline`.
         """
         with self._lock:
             self.deadline.extend(deadline)
@@ -162,7 +163,7 @@ class Job:
 
     def on_room(self) -> None:
         """Have a caller start the parts again that found all queues full. Takes no lock."""
-        self._state.has_room = True
+        self._state.has_queue_room = True
         self._wake()
 
     # Under no lock

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 from app.dispatch.job import retry
 from app.dispatch.job.answer import Answer
-from app.dispatch.job.caller_errors import error_of_failures
+from app.dispatch.job.caller_errors import error_of_part
 from app.dispatch.job.context import Effects, JobContext, with_size
 from app.dispatch.job.part import NEVER, Part, PartState
 from app.dispatch.job.parts import Parts
@@ -59,7 +59,7 @@ class JobState:
         request, self._pool = context.request, context.pool
         self.finished = False
         self.error: BaseException | None = None
-        self.has_room = False  # in a queue that was full, since the last `advance`
+        self.has_queue_room = False  # in one that was full, since the last `advance`
         self.unpublished = 0  # parts in ``effects``, until `record_published`
         self.effects = Effects()
         self._context, self._rng = context, rng
@@ -69,7 +69,7 @@ class JobState:
         self.times = self._parts.times
         self.times.records = request.calls
         self.start_first = self._parts.start_first
-        self._starter = Starter(context, self._parts, on_result, on_room, self.effects)
+        self._starter = Starter(context, self._parts, on_result, on_room)
         self.hasten = self._starter.hasten
         self._answer = Answer(len(request.items))
 
@@ -84,8 +84,8 @@ class JobState:
         """Start what is due, and end the request at its deadline; return when to call it again."""
         if now >= self._context.deadline.at and not self.finished:
             self._finish(self._deadline_exceeded())
-        if self.has_room:
-            self.has_room = False
+        if self.has_queue_room:
+            self.has_queue_room = False
             self._starter.retry_full_queues(now)
         if self._parts.running:
             self._starter.repeat_lost_pauses(now)
@@ -147,7 +147,7 @@ class JobState:
             if isinstance(result, Vectors):
                 self._charge_next_request(attempt, result)
             return None
-        self.times.add([attempt, *part.attempts], now)
+        self.times.add_time([attempt, *part.attempts], now)
         if self.times.records is not None:
             self.times.record(part, attempt, result, now)
         try:
@@ -165,7 +165,7 @@ class JobState:
         if not self.finished:
             given_up = self._starter.start_due(now, self._answer.has_vectors)
             if given_up is not None:
-                self._end_part(given_up, self._error_of_failures(given_up, now))
+                self._end_part(given_up, error_of_part(self._context, given_up, now))
         if self.finished:
             return NEVER
         return min(self._context.deadline.at, self._starter.next_time())
@@ -207,7 +207,8 @@ class JobState:
             if part.has_call_beside:
                 part.late_at = now + step.pause(part)
             return
-        # An attempt without a call leaves it to the failure of the other one, if there was one.
+        # What follows is decided by (1) a refusal of the part's size, or (2) the last failure of a
+        # call, which may be that of another attempt where this one had no call, or (3) this result.
         attempt, error = part.too_large_refusal or part.undecided or (attempt, error)
         if isinstance(error, ClientError):
             self._end_part(part, error)
@@ -218,7 +219,7 @@ class JobState:
             decision = retry.Fail(self._deadline_exceeded())
         end = step.carry_out(part, attempt, error, decision, now)
         if end is not None:
-            self._end_part(part, end.error or self._error_of_failures(part, now))
+            self._end_part(part, end.error or error_of_part(self._context, part, now))
 
     # The end
 
@@ -241,10 +242,6 @@ class JobState:
         self.error.__cause__ = error
         self._parts.abandon_all()
         self._starter.close()
-
-    def _error_of_failures(self, part: Part, now: float) -> ClientError:
-        found = part.failures, part.is_refused_alone(now), part.expected, now
-        return error_of_failures(self._pool, self._context.suitable, *found)
 
     def _deadline_exceeded(self) -> DeadlineExceeded:
         return DeadlineExceeded.after(self._context.request.timeout)

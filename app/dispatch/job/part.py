@@ -173,7 +173,7 @@ class Part(Struct, eq=False):
                 for refusing, refused in self.refused_attempts.items():
                     refusing.standing.confirm_refusal(refused.kind, now)
 
-    def smaller(self, cuts: Sequence[tuple[int, int]], flow: Flow) -> list[Part]:
+    def split_at(self, cuts: Sequence[tuple[int, int]], flow: Flow) -> list[Part]:
         """Return the parts that can take its place: (start, stop) of its items for each."""
         return [
             Part(

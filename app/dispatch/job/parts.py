@@ -29,7 +29,7 @@ class Parts:
         #: The attempts of those in state `RUNNING`, oldest first.
         self.running: dict[Attempt, Part] = {}
         self.times = CallTimes()
-        #: Parts that wait until another one is answered, by that one: see `halve`.
+        #: By part: other parts, which wait until it is answered. See `halve`.
         self._held: dict[Part, list[Part]] = {}
         self._flow = flow  # of the request
         self._halvings = 0
@@ -72,13 +72,16 @@ class Parts:
         part.check()
 
     def put_first(self, parts: Sequence[Part]) -> None:
-        """Put waiting parts before the others, except for those that start first."""
+        """Put waiting parts before the others, except for those that other requests wait for."""
         self.waiting[:0] = parts
         if self._joined is not None:
-            self.waiting.sort(key=lambda part: not part.starts_first)  # a stable sort
+            self._sort_waiting()
+
+    def _sort_waiting(self) -> None:
+        self.waiting.sort(key=lambda part: not part.starts_first)  # else their order stays
 
     def add_attempt(self, part: Part, attempt: Attempt) -> None:
-        """Add an attempt to a running part: a hedge, or a call beside a late one."""
+        """Add a second attempt to a running part: a hedge, or a call beside a late one."""
         assert part.state is PartState.RUNNING
         part.attempts.append(attempt)
         self.running[attempt] = part
@@ -102,15 +105,15 @@ class Parts:
         return part
 
     def split(self, part: Part, cuts: Sequence[tuple[int, int]]) -> list[Part]:
-        """Replace a part by smaller parts, and return them: (start, stop) of its items for each."""
+        """Replace a part by smaller parts, and return them. ``cuts``: (start, stop) for each."""
         smaller = self._cut(part, cuts)
         self.put_first(smaller)
         return smaller
 
     def _cut(self, part: Part, cuts: Sequence[tuple[int, int]]) -> list[Part]:
-        """Return the parts that take the place of one; the caller puts them among the waiting."""
+        """Return the parts that take the place of one; the caller puts them into ``waiting``."""
         self.transition(part, PartState.SPLIT)
-        smaller = part.smaller(cuts, self._flow)
+        smaller = part.split_at(cuts, self._flow)
         if self._joined is not None:
             for one in smaller:
                 self._joined.prefer(one)
@@ -148,8 +151,9 @@ class Parts:
         """
         joined = self._joined = self._joined or JoinedItems(self._flow, self._items)
         joined.add(positions, flow)
-        for part in [part for parts in (self.waiting, *self._held.values()) for part in parts]:
-            joined.prefer(part)
+        for parts in (self.waiting, *self._held.values()):
+            for part in parts:
+                joined.prefer(part)
         for part in list(dict.fromkeys(self.running.values())):
             was_bulk = part.is_bulk
             if joined.prefer(part):
@@ -157,7 +161,7 @@ class Parts:
                     attempt.deployment.queue.move(attempt, part.flow)
                 if was_bulk and not part.is_bulk:  # the call may leave elsewhere at once
                     part.late_at = float("-inf")
-        self.put_first(())
+        self._sort_waiting()
 
     def keep_only(self, positions: Sequence[int]) -> list[tuple[int, int]]:
         """Stop the parts with none of these items, whose positions are in ascending order.
@@ -176,9 +180,9 @@ class Parts:
                 stopped.append((part.start, part.stop))
             elif stop - start < part.size:
                 self._requeue(part)
-        waiting, self.waiting[:] = list(self.waiting), []
-        kept = self._kept(waiting, positions, stopped)
-        self.put_first(kept)  # before those that were held behind a stopped one
+        waiting = list(self.waiting)
+        self.waiting.clear()
+        self.put_first(self._kept(waiting, positions, stopped))  # before those held until now
         return stopped
 
     def _kept(
@@ -229,8 +233,7 @@ class Parts:
         part = self.running.pop(attempt, None)
         if part is not None:
             self.times.count(attempt)
-            if self.times.records is not None:
-                self.times.record(part, attempt, None, None)
+            self.times.record(part, attempt, None, None)
         if self._withdraw(attempt):
             return
         batch = attempt.deployment.queue.abandon(attempt)

@@ -63,7 +63,7 @@ class Halve:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """End the request with ``error``; None: with the `error_of_failures` of the part."""
+    """End the request with ``error``; None: with the `error_of_part` of the part."""
 
     error: ClientError | None = None
 
@@ -84,7 +84,7 @@ class Options:
     is_kind_refused: bool = False  # all deployments refuse such requests: see `RefusedKinds`
 
 
-def options(
+def options_for(
     part: Part,
     attempt: Attempt,
     pool: Pool,
@@ -97,13 +97,13 @@ def options(
     excluded = part.permanently_failing
     has_other = pool.has_other(now, expected, suitable, part.last_errors)
     return Options(
-        has_other,
-        has_other or pool.has_other(now, expected, suitable, excluded),
-        any(deployment not in excluded for deployment in suitable),
-        any(not part.was_refused_alone_by(deployment) for deployment in suitable),
-        standing.trusts_400(kind, now),
-        standing.doubts_400(kind, now),
-        pool.refused_kinds.are_refused(request_kind, now),
+        has_other=has_other,
+        has_any=has_other or pool.has_other(now, expected, suitable, excluded),
+        has_candidate=any(d not in excluded for d in suitable),
+        has_second_opinion=any(not part.was_refused_alone_by(d) for d in suitable),
+        trusts_400=standing.trusts_400(kind, now),
+        doubts_400=standing.doubts_400(kind, now),
+        is_kind_refused=pool.refused_kinds.are_refused(request_kind, now),
     )
 
 
@@ -124,7 +124,7 @@ def decide(
     7. Else call another deployment at once; without one, the same after a pause.
     """
     if isinstance(failure, NotSent):
-        return Wait() if part.must_charge_retry else FailOver(cost=0.0)
+        return FailOver(cost=0.0)
     if isinstance(failure, Rejected):
         return _after_refusal(part, attempt, failure, options, pool)
     if isinstance(failure, Throttled) and part.flow.tier == "flex" and not options.has_other:
@@ -174,11 +174,11 @@ def _after_refusal(
     may_be_called_alone = not is_trusted and part.has_merged_refusal and options.has_any
     if attempt.batch_size > 1 or may_be_called_alone:
         return Retry(never_merge=True, cost=0.0)
-    has_failed_elsewhere = not all(isinstance(error, Rejected) for error in part.failures)
-    is_of_kind = options.is_kind_refused and options.has_other and not has_failed_elsewhere
-    if is_trusted or is_of_kind or not options.doubts_400:
+    has_other_failure = any(not isinstance(error, Rejected) for error in part.failures)
+    only_budget_forbids = options.has_other and not has_other_failure
+    if is_trusted or not options.doubts_400 or (options.is_kind_refused and only_budget_forbids):
         return Fail(refusal(failure))
-    return Fail(None if has_failed_elsewhere else doubtful(failure))
+    return Fail() if has_other_failure else Fail(doubtful(failure))
 
 
 class NextStep:
@@ -195,8 +195,8 @@ class NextStep:
     def decide(self, part: Part, attempt: Attempt, error: ProviderError, now: float) -> Decision:
         """Return what follows the failure of an attempt."""
         context = self._context
-        found = options(part, attempt, self._pool, context.suitable, now, context.kind)
-        return decide(part, attempt, error, self._pool, found)
+        possible = options_for(part, attempt, self._pool, context.suitable, now, context.kind)
+        return decide(part, attempt, error, self._pool, possible)
 
     def carry_out(
         self,
@@ -218,9 +218,8 @@ class NextStep:
                 part.must_charge_retry = True
                 self._parts.transition(part, PartState.WAITING)
             case WaitForRest():
-                part.must_charge_retry = False
                 part.last_errors.pop(attempt.deployment, None)
-                rest_until = now + self._pool.wait(now, part.expected, self._context.suitable)
+                rest_until = now + self._pool.wait_s(now, part.expected, self._context.suitable)
                 if rest_until >= self._context.deadline.at:  # as `Starter` decides before a call
                     return Fail()
                 part.due = max(rest_until, now + self.pause(part))

@@ -34,15 +34,15 @@ class Timers:
         self._pool = pool
         self._suitable = suitable
         self._is_hedged = is_hedged
-        self._is_used = len(suitable) > 1
+        self._has_alternative = len(suitable) > 1
 
     def set(self, part: Part, attempt: Attempt, deadline: float, now: float) -> None:
-        """Set the times of a part for its first attempt.
+        """Set the times of a part for its only attempt; a second one leaves them as they are.
 
-        Whether another deployment may be called then is not known yet: one that is ejected now may
-        be back by then.
+        Whether another deployment may be called at these times is not known yet: one that is
+        ejected now may be back by then.
         """
-        if not self._is_used or len(part.attempts) > 1:
+        if not self._has_alternative or len(part.attempts) > 1:
             return
         deployment = attempt.deployment
         p95_s = self._pool.p95_or_slowest_s(deployment, part.size)
@@ -61,21 +61,21 @@ class Timers:
         return self._pool.settings.hedge_factor * p95_s
 
     def hasten(self, running: Mapping[Attempt, Part], deadline: float) -> None:
-        """Let parts be late by the deadline of a caller that has joined their request."""
-        for part in dict.fromkeys(running.values()) if self._is_used else ():
+        """Make parts late in time for the deadline of a caller that has joined their request."""
+        for part in dict.fromkeys(running.values()) if self._has_alternative else ():
             newest = part.attempts[-1]
             since = newest.call_started_at or newest.queued_at
             part.late_at = min(part.late_at, _late_at(part, since, deadline))
 
     def next(self, running: Mapping[Attempt, Part]) -> float:
         """Return the earliest time of all running parts."""
-        if not self._is_used:
+        if not self._has_alternative:
             return NEVER
         return min((min(p.late_at, p.hedge_at) for p in running.values()), default=NEVER)
 
     def due(self, running: Mapping[Attempt, Part], now: float) -> Sequence[Part]:
         """Return the parts that may be late or due for a hedge."""
-        if not self._is_used:
+        if not self._has_alternative:
             return ()
         parts = dict.fromkeys(running.values())
         return [part for part in parts if part.late_at <= now or part.hedge_at <= now]
@@ -98,8 +98,8 @@ class Timers:
     def check_late(part: Part, now: float) -> bool:
         """Return whether a part is late now, by its newest attempt; set its next time.
 
-        The attempt may be in flight or in its queue.
-        A second call that was sent beside a late one gets its full time, from its own start.
+        The attempt may be in flight or in its queue. A second call that was sent beside a late one
+        gets its full time, from its own start.
         """
         if part.late_at > now:
             return False
@@ -190,25 +190,27 @@ class SlowCalls:
         if other.queue.free <= 0:
             return
         fits = other.fits(part.size, part.expected.total, part.is_bulk)
-        is_only = len(part.attempts) == 1
-        if not (fits or is_only):
-            return  # no attempt runs beside a split part
-        if not is_only:
-            self._parts.drop_attempt(part, queued)
-            part.late_at = now + part.late_after
-        elif fits:
+        if len(part.attempts) == 1:
+            if not fits:
+                self._split_for(part, other, now)
+                return
             self._parts.transition(part, PartState.WAITING)
             self._parts.waiting.remove(part)
         else:
-            self._split_for(part, other, now)
-            return
+            if not fits:  # no attempt runs beside a split part
+                return
+            self._parts.drop_attempt(part, queued)
+            part.late_at = now + part.late_after
         self._submit(part, other, now)
 
     def _split_for(self, part: Part, other: Deployment, now: float) -> None:
         """Split a part into parts that fit a deployment; submit those that may be sent there."""
+        pool = self._job.pool
         for smaller in self._parts.split(part, other.split(part.tokens, part.is_bulk)):
-            has_room = len(self._parts.running) < self._job.pool.max_slots
-            if not has_room or not self._job.pool.may_be_called(other, smaller.expected, now, True):
+            has_room = len(self._parts.running) < pool.max_slots
+            if not has_room or not pool.may_be_called(
+                other, smaller.expected, now, last_resort=True
+            ):
                 return  # the other parts wait, and are started as any part
             self._parts.waiting.remove(smaller)
             self._submit(smaller, other, now)

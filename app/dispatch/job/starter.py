@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.token_estimate import Expected
-from app.dispatch.job.context import Effects, JobContext
+from app.dispatch.job.context import JobContext
 from app.dispatch.job.part import Part, PartState
 from app.dispatch.job.parts import Parts
 from app.dispatch.job.slow_calls import SlowCalls, Timers
@@ -34,7 +34,6 @@ class Starter:
         parts: Parts,
         on_result: Callable[[Attempt, Result, float], None],
         on_room: Callable[[], None],
-        effects: Effects,
     ) -> None:
         self._job = job
         self._parts = parts
@@ -42,7 +41,6 @@ class Starter:
         self._on_room: Callable[[], None] | None = on_room
         self._has_waited_for_room = False
         self._waiting_for_room: set[Part] = set()  # that wait until a full queue has room
-        self._effects = effects
         self._suitable = job.prepared.suitable
         self._timers = Timers(job.pool, self._suitable, job.is_hedged)
 
@@ -62,7 +60,7 @@ class Starter:
         self._waiting_for_room.clear()
 
     def start_due(self, now: float, has_vectors: bool) -> Part | None:
-        """Start the parts that are due; return one that no deployment can take in time, if any.
+        """Start the parts that are due; return the first one that has to be given up, if any.
 
         ``has_vectors``: other parts are paid for already, so that a part waits for a deployment.
         Without them the request fails at once, because SDKs retry by themselves.
@@ -81,7 +79,7 @@ class Starter:
         return given_up
 
     def hasten(self, deadline: float) -> None:
-        """Let running calls be late by the deadline of another caller, too."""
+        """Make running calls late in time for the deadline of another caller."""
         self._timers.hasten(self._parts.running, deadline)
 
     def next_time(self) -> float:
@@ -123,7 +121,7 @@ class Starter:
     def _let_wait(self, part: Part, now: float, may_wait: bool) -> bool:
         """Set when a part is due again that no deployment takes now; return False for never."""
         pool, expected = self._job.pool, part.expected
-        wait_s = max(_MIN_WAIT_S, pool.wait(now, expected, self._suitable))
+        wait_s = max(_MIN_WAIT_S, pool.wait_s(now, expected, self._suitable))
         may_wait = may_wait or self._waits_for_quota(part, now)
         if not may_wait or now + wait_s >= self._job.deadline.at:
             return False
@@ -163,7 +161,7 @@ class Starter:
         request, deadline = self._job.request, self._job.deadline
         prepared = self._job.prepared
         items = prepared.items(deployment, request, part.start, part.stop)
-        call = deployment.call(request, items, prepared.counts[part.start : part.stop])
+        call = deployment.build_call(request, items, prepared.counts[part.start : part.stop])
         kind = kind_of(call, request.dimensions)
         attempt = Attempt(
             deployment,
@@ -177,10 +175,11 @@ class Starter:
             request.dimensions,
             flow=part.flow,
         )
-        is_probe: bool | None = False
+        may_be_sent = True
         if deployment.standing.state(now) != "ok":
             is_probe = deployment.standing.record_submitted(now, is_only=len(self._suitable) == 1)
-            attempt.is_probe = bool(is_probe) and not self._job.pool.is_alone
+            may_be_sent = is_probe is not None
+            attempt.is_probe = is_probe is True and not self._job.pool.is_alone
         times = self._parts.times
         if times.first_queued_at is None:
             times.first_queued_at = now
@@ -192,17 +191,20 @@ class Starter:
         else:
             self._parts.transition(part, PartState.RUNNING, attempt)
         self._timers.set(part, attempt, deadline.soonest(now), now)
-        if is_probe is None:
-            self._effects.not_sent.append((attempt, "has another request's probe"))
+        if not may_be_sent:
+            self._parts.effects.not_sent.append((attempt, "has another request's probe"))
             return
         batch = deployment.queue.submit(attempt, now)
         if batch is not None:
-            self._effects.send.append(batch)
+            self._parts.effects.send.append(batch)
         elif (excess := deployment.queue.take_excess()) is not None:
-            self._effects.not_sent.append((excess, "was displaced in a full queue"))
+            self._parts.effects.not_sent.append((excess, "was displaced in a full queue"))
 
     def repeat_lost_pauses(self, now: float) -> None:
-        """Have queues looked at again, for which no thread could be started: see `PausedQueues`."""
+        """Have the queues checked again whose pause has no thread that would end it.
+
+        None could be started: see `PausedQueues`.
+        """
         for deployment in self._suitable:
             if deployment.queue.has_lost_pause:
                 deployment.queue.pause_until(now)

@@ -1,6 +1,6 @@
 """Measures how many calls at once help at a provider whose ``concurrency`` is ``"auto"``.
 
-More calls in flight help as long as they take no longer for it. By Little's law the throughput is
+More calls in flight help as long as each of them takes no longer. By Little's law the throughput is
 calls in flight over seconds a call, so what counts is the gradient: by how many per cent the
 seconds rise where the calls in flight rise by one per cent. It is 0 while the provider has capacity
 to spare, and 1 where each further call only waits there. The limit is raised while it is low, and
@@ -91,7 +91,7 @@ class AdaptiveLimit:
         with self._lock:
             self._mean_s += _MEAN_WEIGHT * (seconds - self._mean_s)
             durations = self._durations.setdefault(deployment, CallDurations())
-            expected = durations.expected(*size)
+            expected = durations.expected_s(*size)
             # Only from the lower half: merged calls are larger there, and what that costs must not
             # be taken for an effect of the calls in flight.
             if expected is None or not self._is_high(started_at):
@@ -119,7 +119,7 @@ class AdaptiveLimit:
             if started_at < self._cut_at:
                 return
             durations = self._durations.get(deployment)
-            expected = durations.expected(*size) if durations is not None else None
+            expected = durations.expected_s(*size) if durations is not None else None
             if is_timeout and expected is not None and now - started_at < _LATE_FACTOR * expected:
                 return  # the caller's deadline was short
             self._set_limit(self._limit * _CUT_FACTOR)
@@ -155,7 +155,7 @@ class AdaptiveLimit:
             step = max(-_MAX_FALL, step)
             self._set_limit(self._limit * math.exp(step))
         # The cycles were measured at the old limit: the further the new one is, the less they say.
-        self._gradient.forget(_CYCLE_WEIGHT ** (1 + abs(step) / _DITHER))
+        self._gradient.decay(_CYCLE_WEIGHT ** (1 + abs(step) / _DITHER))
         self._set_half(now)
 
     def _set_half(self, now: float) -> None:
@@ -201,11 +201,11 @@ class _Gradient:
             self._covariance += self._xy - self._x * self._y / self._n
         self._n = self._x = self._y = self._xx = self._xy = 0.0
 
-    def forget(self, kept: float) -> None:
-        """Let the cycles until now count less, by a factor."""
-        self._calls *= kept
-        self._variance *= kept
-        self._covariance *= kept
+    def decay(self, factor: float) -> None:
+        """Multiply the weight of the cycles that have ended by a factor."""
+        self._calls *= factor
+        self._variance *= factor
+        self._covariance *= factor
 
     def value(self) -> float | None:
         """Return the slope; None where too few calls were made, or all with as many in flight."""

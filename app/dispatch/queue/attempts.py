@@ -29,7 +29,10 @@ Result = Vectors | ProviderError | ClientError
 
 
 class NotSent(ProviderError):
-    """No call was made for the attempt: the deployment was ejected, or its quota ran out."""
+    """No call was made for the attempt. It is no failure of its part, and none of the deployment.
+
+    For instance the deployment was ejected while the attempt waited, or its quota was used up.
+    """
 
     transient = True
     cause = "not_sent"
@@ -38,7 +41,8 @@ class NotSent(ProviderError):
 def kind_of(call: Call | EmbeddingRequest, cut_to: int | None) -> Hashable:
     """Return a key that is equal for calls that differ only in their items and end user.
 
-    Or for such requests, whose calls differ where some deployments take other values.
+    ``call`` may also be a request. The kind of a request is not always that of its calls, because
+    some deployments take other values. ``cut_to`` is that of `Attempt`.
 
     Of passed-on fields it has a digest: they may be as long as a request, and kinds are remembered.
     """

@@ -41,27 +41,28 @@ class CallDeadline(Deadline):
     ended, because its result decides whether the deployment is back.
     """
 
-    __slots__ = ("_attempts", "_is_probe", "_latest")
+    __slots__ = ("_attempts", "_is_probe", "_timeout_at")
 
     def __init__(self, attempts: list[Attempt], is_probe: bool) -> None:
         self.cancelled = False
         self._interrupt = None
         self._attempts = attempts  # the list of the batch, which may still grow
         self._is_probe = is_probe
-        self._latest = float("inf")
+        self._timeout_at = float("inf")  # the provider's
 
     @property
     def at(self) -> float:
+        """The time, of the monotonic clock; long ago once the call is cancelled."""
         if self.cancelled:
             return float("-inf")
         if self._is_probe:
-            return self._latest
+            return self._timeout_at
         latest = float("-inf")
         for attempt in self._attempts:
             if attempt.state is AttemptState.IN_FLIGHT:
                 at = attempt.deadline.at  # once: another thread may extend it
-                if at >= self._latest:
-                    return self._latest
+                if at >= self._timeout_at:
+                    return self._timeout_at
                 latest = max(latest, at)
         return latest
 
@@ -69,9 +70,9 @@ class CallDeadline(Deadline):
     def at(self, _: float) -> None:
         """Ignored: the value follows from the requests."""
 
-    def set_timeout_at(self, latest: float) -> None:
+    def set_timeout_at(self, at: float) -> None:
         """Set the time at which the provider's own timeout ends the call."""
-        self._latest = latest
+        self._timeout_at = at
 
     def close(self) -> None:
         """Forget the requests, too: a connection keeps the deadline of its last call."""
@@ -206,7 +207,7 @@ class Batch(Struct, eq=False):
         if free <= 0:
             return False
         deployment, attempts = self.deployment, len(self.attempts)
-        call_s = deployment.durations.expected(self.item_count, self.tokens)
+        call_s = deployment.durations.expected_s(self.item_count, self.tokens)
         reading_s = now - self.opened_at
         if call_s is None or reading_s > MAX_READING_SHARE * call_s:
             return False

@@ -121,7 +121,7 @@ def _start_tag(flow: QueuedFlow) -> float:
 
 
 class TierCredits:
-    """Tokens that each tier may send before better ones."""
+    """The credit of each tier: how many tokens it may send before better tiers."""
 
     def __init__(self) -> None:
         self._credits = dict.fromkeys(TIERS, 0.0)
@@ -131,8 +131,8 @@ class TierCredits:
         """Whether a tier has credit."""
         return self._credits[tier] > 0
 
-    def suffice(self, attempt: Attempt) -> bool:
-        """Whether the tier of an attempt may send it before better ones."""
+    def cover(self, attempt: Attempt) -> bool:
+        """Whether the credit of its tier is enough to send an attempt before better tiers."""
         return self._credits[attempt.flow.tier] >= attempt.tokens
 
     def limit(self, attempt: Attempt) -> None:

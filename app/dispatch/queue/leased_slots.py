@@ -103,7 +103,7 @@ class LeasedSlotQueue(SlotQueue):
         self._is_urgent = False
         #: When the mode ends. Leased: the lease expires. Share: all of the share may be used, not
         #: only as many slots as the last lease had; infinite: all of it is in use.
-        self._until = _INFINITE
+        self._mode_ends_at = _INFINITE
         #: Seconds after a last exchange within which all calls have ended that another worker, or
         #: this one, may have started in the slots of a lease.
         self.hold_s = LEASE_S + max_call_s + CALL_MARGIN_S
@@ -120,13 +120,13 @@ class LeasedSlotQueue(SlotQueue):
     def join(self, now: float) -> None:
         """Let calls wait up to `JOIN_S` for the store's first answer, before the share is used."""
         with self._lock:
-            self._until = now + self._join_s
+            self._mode_ends_at = now + self._join_s
             self._change_slots(0)
 
     def start_exchange(self, now: float, is_leaving: bool = False) -> SlotLeaseRequest:
         """Return what to ask the store now. What it does not keep is not used any more."""
         with self._lock:
-            if now >= self._until:
+            if now >= self._mode_ends_at:
                 self._end_mode(now)
             taken, waiting = self.slots - self.free, self._attempts.waiting
             lacks = waiting > 0 and self.free <= 0
@@ -162,20 +162,21 @@ class LeasedSlotQueue(SlotQueue):
 
     def _take(self, exchange: SlotLeaseRequest, lease: SlotLease) -> None:
         """Use a lease. Its time is counted from when it was asked for."""
-        self.is_leased, self._until = True, exchange.at + LEASE_S
+        self.is_leased, self._mode_ends_at = True, exchange.at + LEASE_S
         self._held, self._entitled = max(lease.slots, exchange.kept), lease.entitled
         self._is_urgent = lease.is_urgent
-        slots, remainder = divmod(self.limit, max(lease.members, self._workers))
-        self._share = max(1, slots + (lease.rank < remainder))
+        each, remainder = divmod(self.limit, max(lease.members, self._workers))
+        self._share = max(1, each + 1 if lease.rank < remainder else each)
         self._change_slots(min(self._held, self._entitled))
 
     def _begin_share(self, now: float) -> None:
-        """Use of the slots of the lease no more than the share, but at least one.
+        """Use the share, but no more slots than the lease had, and at least one.
 
         Without that one, a worker that had lent all its slots would make its requests wait until
-        the calls in them must have ended: a minute. So all workers may have as many calls more.
+        the calls in them must have ended: a minute. So all workers together may exceed the limit by
+        one call for each worker.
         """
-        self.is_leased, self._until = False, now + self.hold_s
+        self.is_leased, self._mode_ends_at = False, now + self.hold_s
         self._change_slots(max(1, min(self.slots, self._share)))
 
     def _end_mode(self, now: float) -> None:
@@ -183,7 +184,7 @@ class LeasedSlotQueue(SlotQueue):
         if self.is_leased:
             self._begin_share(now)
         elif self._exchange is None:  # the store counts what was used when it was asked
-            self._until = _INFINITE
+            self._mode_ends_at = _INFINITE
             self._change_slots(self._share)
 
     def _change_slots(self, slots: int) -> None:
@@ -192,7 +193,7 @@ class LeasedSlotQueue(SlotQueue):
 
     def _may_start(self, attempt: Attempt, now: float) -> bool:
         """See `SlotQueue._may_start`; counts the slot as one that could have been used."""
-        if now >= self._until:
+        if now >= self._mode_ends_at:
             self._end_mode(now)
         self._used_at = now
         with_it = self.slots - self.free + 1
@@ -202,23 +203,23 @@ class LeasedSlotQueue(SlotQueue):
             self._peak = 2 * with_it if with_it >= self.slots > 0 else with_it
         return super()._may_start(attempt, now)
 
-    def _next(self, now: float) -> Batch | None:
-        if now >= self._until:
+    def _take_next(self, now: float) -> Batch | None:
+        if now >= self._mode_ends_at:
             self._end_mode(now)
-        batch = super()._next(now)
+        batch = super()._take_next(now)
         if batch is None:
-            self._look_ahead(now)
+            self._plan_check(now)
         return batch
 
     def _may_retake(self) -> bool:
         """Whether a call may follow in the slot of one that ends: the lease, or share, has it."""
         return self.is_leased or self.free >= 0
 
-    def _look_ahead(self, now: float) -> None:
-        """Have the queue looked at again, or an exchange made, where an attempt found no slot.
+    def _plan_check(self, now: float) -> None:
+        """Have the queue checked later, or an exchange made now, where an attempt found no slot.
 
         There are three cases; in the last two the exchange is made now if it is due, else the queue
-        is looked at again when it is:
+        is checked again when it is:
 
         1. Share: when all of the share may be used, attempts that wait may get a slot.
         2. Leased, and another worker lacks slots that this one has above what it is entitled to:
@@ -227,8 +228,8 @@ class LeasedSlotQueue(SlotQueue):
         """
         waiting = self._attempts.waiting
         if not self.is_leased:
-            if waiting and self._until < _INFINITE and self.on_pause is not None:
-                self.on_pause(self, max(self._until, now + RETURN_S))
+            if waiting and self._mode_ends_at < _INFINITE and self.on_pause is not None:
+                self.on_pause(self, max(self._mode_ends_at, now + RETURN_S))
             return
         if self._is_urgent and self._held > max(self._entitled, self.slots - self.free):
             every, due_at = RETURN_S, self._exchanged_at + RETURN_S

@@ -23,7 +23,7 @@ _RANK = {tier: rank for rank, tier in enumerate(TIERS)}
 class Leaving:
     """The calls in flight of each deployment, and the rules that follow from them and from quotas.
 
-    ``on_pause`` is called with the time at which the queue is to be looked at again. A
+    ``on_pause`` is called with the time at which the queue is to be checked again. A
     `app.dispatch.queue.slot_queue.SlotQueue` owns it, and holds its own lock during every call.
     """
 
@@ -35,8 +35,8 @@ class Leaving:
     def may_leave(self, attempt: Attempt, now: float) -> bool:
         """Return whether an attempt may leave, if its provider has a slot.
 
-        Where it waits for a quota, the queue is looked at again after that pause; a probe waits for
-        none. One for which there is no room for long leaves, too, and is refused then.
+        Where it waits for a quota, the queue is checked again after that pause; a probe waits for
+        none. An attempt for which a quota has no room for long leaves, too, and is refused then.
         """
         deployment = attempt.deployment
         if deployment.concurrency is not None and not self._has_own_slot(attempt):
@@ -89,43 +89,44 @@ class Leaving:
 
 
 class MustWait:
-    """The attempts that may not leave in one pass over a queue, and so those that need no less.
+    """Remembers which attempts may not leave, in one pass over a queue, to skip others like them.
 
     While a thousand attempts wait for a quota, a check of each would take a millisecond at each
-    change of the queue. Of the attempts of one deployment, one tier and about one size, those need
-    no less than another that have as many tokens or more, and a deadline as late or later: a call
-    is not spaced beyond its deadline. Others are checked; one of twice the tokens, too, which may
-    have to wait for so long that it is to be refused.
+    change of the queue. An attempt is skipped where another one must wait that is of the same
+    deployment and tier, about as large (`_similarity_key`), and not harder to send: it has no
+    more tokens, and no later deadline (a call is not spaced beyond its deadline). All others are
+    checked. So is one of twice the tokens, which may have to wait for so long that it is refused.
     """
 
     __slots__ = ("_least",)
 
     def __init__(self) -> None:
-        #: The tokens and the deadline of an attempt that must wait, by `_kind`.
+        #: The tokens and the deadline of an attempt that must wait, by `_similarity_key`.
         self._least: dict[Hashable, tuple[int, float]] = {}
 
     def add(self, attempt: Attempt) -> None:
         """Record that an attempt may not leave."""
+        similar = _similarity_key(attempt)
         needs = attempt.tokens, attempt.deadline.at
-        known = self._least.get(_kind(attempt))
+        known = self._least.get(similar)
         if known is None or (needs[0] <= known[0] and needs[1] <= known[1]):
-            self._least[_kind(attempt)] = needs
+            self._least[similar] = needs
 
     def has(self, attempt: Attempt) -> bool:
-        """Whether an attempt may not leave, because one that needs no more may not."""
+        """Whether an attempt may not leave, because a similar one that needs no more may not."""
         if not self._least or attempt.is_probe:
             return False
-        known = self._least.get(_kind(attempt))
+        known = self._least.get(_similarity_key(attempt))
         return known is not None and attempt.tokens >= known[0] and attempt.deadline.at >= known[1]
 
 
-def _kind(attempt: Attempt) -> Hashable:
-    """Return what attempts have in common that are about as large, and of the same tier."""
+def _similarity_key(attempt: Attempt) -> Hashable:
+    """Return a key that is equal for attempts of a deployment and tier that are about as large."""
     return attempt.deployment, attempt.flow.tier, attempt.tokens.bit_length()
 
 
 class Merging:
-    """A call that is being filled, from its first attempt on.
+    """A call that is being filled, from its first attempt on; ``quota_tokens`` are left for it.
 
     It stays short for the smallest of its attempts, and for those of the best tier. There are five
     cases for an attempt that might join:
@@ -154,7 +155,7 @@ class Merging:
         "tokens",
     )
 
-    def __init__(self, first: Attempt, room: float, now: float) -> None:
+    def __init__(self, first: Attempt, quota_tokens: float, now: float) -> None:
         self.inputs = first.size
         self.tokens = first.tokens
         self._deployment: Deployment = first.deployment
@@ -162,7 +163,7 @@ class Merging:
         self._is_bulk = first.flow.tier == "flex"
         self._max_inputs = self._deployment.max_inputs or math.inf
         max_tokens = self._deployment.max_call_tokens
-        self._max_tokens = room if max_tokens is None else min(room, max_tokens)
+        self._max_tokens = quota_tokens if max_tokens is None else min(quota_tokens, max_tokens)
         self._longest_s = self._deployment.longest_call_s(self._is_bulk)
         self._smallest = first  # of the best tier
         self._short = (first.size, first.tokens)  # items and tokens of it, and of those like it
@@ -178,7 +179,7 @@ class Merging:
         inputs, tokens = self.inputs + size, self.tokens + attempt.tokens
         if inputs > self._max_inputs or tokens > self._max_tokens:
             return False
-        seconds = deployment.durations.expected(inputs, tokens)
+        seconds = deployment.durations.expected_s(inputs, tokens)
         is_long = seconds is None or seconds > self._longest_s
         if is_long and not deployment.fits(inputs, tokens, self._is_bulk):
             return False
@@ -201,8 +202,8 @@ class Merging:
 
     def _is_short(self, short: tuple[int, int], inputs: int, tokens: int) -> bool:
         """Whether a call takes hardly longer than one of ``short`` items and tokens."""
-        alone_s = self._deployment.durations.expected(*short)
-        together_s = self._deployment.durations.expected(inputs, tokens)
+        alone_s = self._deployment.durations.expected_s(*short)
+        together_s = self._deployment.durations.expected_s(inputs, tokens)
         if alone_s is None or together_s is None:
             return False
         return together_s <= alone_s * (1 + self._deployment.max_lengthening)

@@ -9,9 +9,8 @@ may start early, before that (`Batch.may_start_early`).
 With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last free one to others:
 a query finds it even while bulk work takes all others. The same holds for a deployment's own slots.
 
-No I/O here: `app.dispatch.sending.sender` sends the batches. `slots` has the slots and the lock,
-`attempts` the states of the attempts, `waiting` their order, and `leaving` which may leave, and
-which share a call.
+No I/O here: `app.dispatch.sending.sender` sends the batches. The docstring of the package lists the
+files that this one uses.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class SlotQueue(Slots):
         self, slots: int, max_waiting: int = 1000, adaptive: AdaptiveLimit | None = None
     ) -> None:
         super().__init__(slots, max_waiting, adaptive)
-        #: Called under the lock when attempts wait for a quota until a time: see `paused`.
+        #: Called to have the queue checked again at a time; mostly under the lock: see `paused`.
         self.on_pause: Callable[[SlotQueue, float], None] | None = None
         self.has_lost_pause = False  # no thread could be started for the end of a pause
         self._leaving = Leaving(self._attempts.queue, self.pause_until)
@@ -59,12 +58,12 @@ class SlotQueue(Slots):
                 if batch is not None:
                     return batch
             attempts.enqueue(attempt)
-            return self._next(now)
+            return self._take_next(now)
 
     def starts_at_once(self, deployment: Deployment, tier: Tier, now: float) -> bool:
         """Whether an attempt would be sent at once, so that it needs no place in the queue."""
         with self._lock:
-            needed = 1 if self.keeps_slots and tier == "flex" else 0
+            needed = 1 if self.keeps_last_slot and tier == "flex" else 0
             return self.free > needed and self._leaving.is_unlimited(deployment, tier, now)
 
     def submit_if_idle(self, attempt: Attempt, now: float) -> Batch | None:
@@ -95,23 +94,28 @@ class SlotQueue(Slots):
         with self._lock:
             self.free += 1
             self._leaving.calls[batch.deployment] -= 1
-            return self._next(now)
+            return self._take_next(now)
 
     def set_slots(self, slots: int, now: float) -> Batch | None:
-        """Change the number of slots; return the batch to send now, if any: `next` has the others.
+        """Change the number of slots; return the first batch to send now, if any.
 
-        With fewer slots than calls in flight, no call is cut: the next one is sent once as many
-        have ended as are too many. With 0 slots all attempts wait.
+        The caller gets the others by `take_next`. With fewer slots than calls in flight, no call is
+        cut: the next one is sent once as many have ended as are too many. With 0 slots all wait.
         """
         with self._lock:
             self.free += slots - self.slots
             self.slots = slots
-            return self._next(now)
+            return self._take_next(now)
 
-    def next(self, now: float) -> Batch | None:
+    def take_next(self, now: float) -> Batch | None:
         """Return the batch to send next, if any."""
         with self._lock:
-            return self._next(now)
+            return self._take_next(now)
+
+    def pause_until(self, at: float) -> None:
+        """Have the queue checked again at a time. Takes no lock."""
+        if self.on_pause is not None:
+            self.on_pause(self, at)
 
     def finish_attempt(self, attempt: Attempt, batch_size: int, tokens: int | None = None) -> bool:
         """Mark an attempt as done; return whether its result is still awaited.
@@ -174,11 +178,12 @@ class SlotQueue(Slots):
 
     # Under the lock
 
-    def _next(self, now: float) -> Batch | None:
+    def _take_next(self, now: float) -> Batch | None:
         """Return a batch of the group whose turn it is, if a slot may be taken for it.
 
-        It is unsent where such calls take too long by now (its job splits the part), and where the
-        quota has no room for longer than an attempt waits, or for the batch.
+        It is unsent in three cases: (1) a call of the first attempt would take too long by now, so
+        that its job has to split the part; (2) the quota has no room for the first attempt, and
+        will have none for longer than an attempt waits; (3) it has none for the batch.
         """
         if self.free <= 0 or not self._attempts.waiting:
             return None
@@ -239,11 +244,6 @@ class SlotQueue(Slots):
         if self.free <= 0 or (self._is_last_slot_kept and attempt.flow.tier == "flex"):
             return False
         return self._leaving.may_leave(attempt, now)
-
-    def pause_until(self, at: float) -> None:
-        """Have the queue looked at again at a time."""
-        if self.on_pause is not None:
-            self.on_pause(self, at)
 
     def _may_retake(self) -> bool:
         """Whether a call may follow in the slot of one that ends."""

@@ -40,7 +40,7 @@ class Slots:
         self.room_waiters = RoomWaiters()  # jobs that wait until it has room
         self._max_waiting = max_waiting
         self._attempts = Attempts()
-        self._open: dict[Hashable, Batch] = {}  # for additions
+        self._open: dict[Hashable, Batch] = {}  # for additions, by the key of their group
         self._drain_rate = DrainRate()
         self._lock = uncontended_lock()
 
@@ -99,13 +99,13 @@ class Slots:
         return self._attempts.waiting_before(deployment, tier)
 
     @property
-    def keeps_slots(self) -> bool:
-        """Whether tier flex leaves the last slot to others."""
+    def keeps_last_slot(self) -> bool:
+        """Whether the last free slot is kept for other tiers than flex."""
         return self.slots >= MIN_SLOTS_FOR_RESERVE
 
     @property
     def _is_last_slot_kept(self) -> bool:
-        return self.free == 1 and self.keeps_slots
+        return self.free == 1 and self.keeps_last_slot
 
     # Calls
 
@@ -119,7 +119,7 @@ class Slots:
             batch.is_claimed = True
             return is_first
 
-    def lose_thread(self, batch: Batch) -> bool:
+    def record_lost_thread(self, batch: Batch) -> bool:
         """Record that a thread for a batch cannot be started; return whether none makes its call.
 
         The calling thread has claimed the batch then.
@@ -143,7 +143,7 @@ class Slots:
             is_over = self._attempts.waiting > self._max_waiting
             return self._attempts.take_newest() if is_over else None
 
-    def discard(self, attempt: Attempt) -> None:
+    def end_if_abandoned(self, attempt: Attempt) -> None:
         """Mark an attempt as done if it is abandoned."""
         with self._lock:
             if attempt.state is AttemptState.ABANDONED:

@@ -118,7 +118,8 @@ class WaitingAttempts:
     ) -> Attempt | None:
         """Return the attempt that is next, of those that may leave now.
 
-        ``is_last_slot_kept``: tier flex gets the last free slot for its minimum share only.
+        It is of the best tier that has one, unless a worse tier has the credit to send its own
+        first. ``is_last_slot_kept``: tier flex needs that credit in any case.
         """
         best = None
         for name, tier in self._tiers.items():
@@ -129,15 +130,15 @@ class WaitingAttempts:
             if attempt is None:
                 continue
             self._credits.limit(attempt)
-            if best is not None and self.has_credit(attempt):
+            if not needs_credit:
+                best = attempt
+            elif self.has_credit(attempt):
                 return attempt
-            if not needs_credit or self.has_credit(attempt):
-                best = best or attempt
         return best
 
     def has_credit(self, attempt: Attempt) -> bool:
         """Whether its tier may send an attempt before better ones, for its minimum share."""
-        return self._credits.suffice(attempt)
+        return self._credits.cover(attempt)
 
     def take(self, first: Attempt, call: Merging | None) -> list[Attempt]:
         """Take out an attempt and those that join its call, if any may, in order of their turn."""

@@ -14,7 +14,7 @@ _MAX_RATE_S = 10.0  # rates are measured over at most so long: the first report 
 
 
 class CallReports:
-    """Calls of one worker: not final yet, final and to be reported, reported in the last minute.
+    """The calls of one worker that are not final yet, to be reported, or reported lately.
 
     A call is final when its tokens are settled, or `FINAL_S` after it was sent: from then on the
     store counts it with these tokens, and until then as a part of what the worker keeps.

@@ -98,5 +98,5 @@ def share_of(
     calls = None if requests is None else requests / members
     if requests is not None and rank is not None:
         each, remainder = divmod(int(requests), members)
-        calls = each + (rank < remainder)
+        calls = each + 1 if rank < remainder else each
     return calls, None if tokens is None else tokens / members

@@ -46,17 +46,17 @@ class LeasedQuota(Quota):
         self._workers, self._rank = workers, -1
         self._has_share = True  # False: the quota has fewer calls than workers, and this got none
         self.on_need: Callable[[], None] | None = None
-        self._until = self._joins_until = -inf  # when the lease expires; see `join`
+        self._lease_until = self._joins_until = -inf  # when the lease expires; see `join`
         self.is_leased = False  # whether calls leave as far as a lease goes
         self._lease_calls = self._lease_tokens = 0.0
         self._exchange: LeaseRequest | None = None  # under way
         self._reports = CallReports()
         self._needed_tokens = -1  # of a call that waits for a lease; -1: none waits
-        self._window_until = self._pace_until = -inf
+        self._has_room_at = self._is_due_at = -inf  # by the store: see `Lease`
         self._spare = [0.0, 0.0]  # calls and tokens, at the beginning of a share
         self._strict_until = -inf  # until a minute after a lease: see `_pause_s`
-        self._last: Lease | None = None  # the store's last answer
-        self._leased_at = -inf  # when that came
+        self._last_lease: Lease | None = None  # the store's last answer
+        self._last_lease_at = -inf  # when that came
         super().__init__(*share_of(self.whole, workers))
         self.members = workers
 
@@ -83,7 +83,7 @@ class LeasedQuota(Quota):
             return made
 
     def end_exchange(self, exchange: LeaseRequest, lease: Lease | None, now: float) -> bool:
-        """Take the store's answer, None for none; return whether waiting calls may leave now."""
+        """Take the store's answer, None for none; return False for that of an earlier exchange."""
         with self._lock:
             if self._exchange is not exchange:
                 return False
@@ -113,13 +113,13 @@ class LeasedQuota(Quota):
 
     def _take(self, exchange: LeaseRequest, lease: Lease, now: float) -> None:
         """Add a lease to what was kept. The times are counted from when it was asked for."""
-        self._last, self._leased_at = lease, now
+        self._last_lease, self._last_lease_at = lease, now
         self._lease_calls += lease.calls
         self._lease_tokens += lease.tokens
-        self._until = exchange.at + LEASE_S
+        self._lease_until = exchange.at + LEASE_S
         self._needed_tokens = -1  # what still waits is asked for again
-        self._window_until = exchange.at + lease.window_wait
-        self._pace_until = exchange.at + lease.pace_wait
+        self._has_room_at = exchange.at + lease.window_wait
+        self._is_due_at = exchange.at + lease.pace_wait
 
     def _begin_share(self, now: float) -> None:
         """Use the share of the quota from now on, but never more than all workers together may.
@@ -127,9 +127,9 @@ class LeasedQuota(Quota):
         Other workers may have leased calls meanwhile. By the store's last answer, shares begin when
         all of them fit beside such leases; until then a worker may use its part of what was free.
         """
-        if (last := self._last) is None:
+        if (last := self._last_lease) is None:
             return
-        starts_at = max(now, self._leased_at + last.share_wait)
+        starts_at = max(now, self._last_lease_at + last.share_wait)
         self._strict_until = now + WINDOW_S
         self._window.space_from(starts_at)
         members = max(self.members, self._workers)
@@ -140,7 +140,7 @@ class LeasedQuota(Quota):
     def _has_lease(self, tokens: float, now: float, calls: int = 1) -> bool:
         requests, limit = self.whole
         return (
-            now < self._until
+            now < self._lease_until
             and (requests is None or self._lease_calls >= calls)
             and (limit is None or self._lease_tokens >= tokens)
         )
@@ -154,7 +154,7 @@ class LeasedQuota(Quota):
             return 0.0
         if not self.is_leased:
             return super()._wait_s(tokens, now, calls) if self._has_share else WINDOW_S
-        wait_s = self._window_until - now
+        wait_s = self._has_room_at - now
         return wait_s if wait_s > MAX_WAIT_S else 0.0
 
     def _pause_s(self, tokens: int, now: float, deadline: float) -> float | None:
@@ -169,19 +169,19 @@ class LeasedQuota(Quota):
         if self._has_lease(tokens, now):
             return 0.0
         if self.is_leased:  # case 1
-            if self._window_until - now > MAX_WAIT_S:
+            if self._has_room_at - now > MAX_WAIT_S:
                 return None
-            if (pause := max(self._window_until, self._pace_until) - now) > 0:
+            if (pause := max(self._has_room_at, self._is_due_at) - now) > 0:
                 return pause
             self._need(tokens)
             return POLL_S
-        if self._exchange is not None or now < self._joins_until:
+        if self._exchange is not None or now < self._joins_until:  # case 2
             return POLL_S  # the store counts this call only if it is sent after its answer
-        if self._has_spare(tokens, now):
+        if self._has_spare(tokens, now):  # case 3
             return 0.0
         if now >= self._strict_until:  # case 4
             return super()._pause_s(tokens, now, deadline)
-        wait = self._wait_s(tokens, now)
+        wait = self._wait_s(tokens, now)  # case 5
         if wait > 0:
             return wait if wait <= MAX_WAIT_S else None
         # No call leaves before it is due, or the first ones of all workers would come at once.
@@ -191,7 +191,7 @@ class LeasedQuota(Quota):
         if self._has_lease(tokens, now):
             return 0.0
         if self.is_leased:  # until the store has room; the short wait for a lease does not count
-            return max(self._window_until, self._pace_until) - now
+            return max(self._has_room_at, self._is_due_at) - now
         if self._exchange is not None or now < self._joins_until or self._has_spare(tokens, now):
             return 0.0
         return super()._held_back_s(tokens, now)
@@ -206,18 +206,18 @@ class LeasedQuota(Quota):
         if self.whole[0] is None:
             return inf
         if self.is_leased:
-            return self._lease_calls if now < self._until else 0.0
+            return self._lease_calls if now < self._lease_until else 0.0
         return super()._own_calls_left(now)
 
     def _own_tokens_left(self, now: float) -> float:
         if self.whole[1] is None:
             return inf
-        if now < self._until and self._lease_tokens > 0:
+        if now < self._lease_until and self._lease_tokens > 0:
             return self._lease_tokens
         return 0.0 if self.is_leased else super()._own_tokens_left(now)
 
     def _try_count(self, made: QuotaReservation) -> bool:
-        """Count a call in the lease, else in what is spare, else in the share; False: in none."""
+        """Count a call in the lease, else in what is spare, else in the share, if one has room."""
         if self._has_lease(made.tokens, made.at):
             self._lease_calls -= 1
             self._lease_tokens -= made.tokens

@@ -56,7 +56,7 @@ class Quota:
             return 0.0
         with self._lock:
             wait = self._wait_s(tokens, now, calls)
-            if wait > 0:  # then no attempt waits in the queue, where `pause_s` would see it
+            if wait > 0:  # the attempt may not be queued, and then `pause_s` does not do this
                 self._window.drop_burst(now)
             if now < self._remaining.until:
                 stated_s = self._remaining.wait_s(tokens, now, calls)

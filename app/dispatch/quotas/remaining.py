@@ -26,9 +26,12 @@ class Remaining:
     """
 
     def __init__(self) -> None:
-        self.until = float("-inf")
-        self._at = self._left = self._whole = self._refill = 0.0
-        self._is_untouched = True
+        self.until = float("-inf")  # the reset, or when the statement is too old
+        self._at = 0.0  # when the provider stated it
+        self._left = 0.0  # for this worker, at that time; less what it has used since
+        self._whole = 0.0  # for all workers together, at that time
+        self._refill = 0.0  # a second, for this worker; 0: no token bucket
+        self._is_untouched = True  # this worker has used nothing since
 
     def update(self, stated: StatedLimit, workers: int, now: float) -> None:
         """Use what the provider states, which is for all ``workers`` together."""
@@ -78,9 +81,9 @@ class RemainingCallsAndTokens:
 
     def update(self, stated: Sequence[StatedLimit | None], workers: int, now: float) -> None:
         """Use what the provider states of calls and of tokens; None: it states nothing."""
-        for remaining, said in zip((self._calls, self._tokens), stated, strict=True):
-            if said is not None:
-                remaining.update(said, workers, now)
+        for remaining, limit in zip((self._calls, self._tokens), stated, strict=True):
+            if limit is not None:
+                remaining.update(limit, workers, now)
         self.until = max(self._calls.until, self._tokens.until)
 
     def wait_s(self, tokens: int, now: float, calls: int = 1) -> float:

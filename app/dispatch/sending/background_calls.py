@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from app.dispatch.deployments.pool import Pool
     from app.dispatch.sending.sender import Sender
 
-#: Seconds between two looks for a free slot.
+#: Seconds between two checks for a free slot.
 SLOT_POLL_S = 0.05
 #: Seconds that a call may take; less where its provider's timeout is shorter.
 MAX_CALL_S = 60.0
@@ -34,7 +34,7 @@ class NoIdleSlot(NotSent):
 
 
 class BackgroundCalls:
-    """Embeds texts on one deployment, in a slot that no attempt waits for; there is no retry.
+    """Makes calls to one deployment, each in a slot that no attempt waits for; there is no retry.
 
     A call is charged to the deployment's quota and counted in metrics, as any other. Its result
     changes neither health nor latency of the deployment. ``sleep`` is passed in for tests.
@@ -88,7 +88,7 @@ class BackgroundCalls:
         """
         request = request or EmbeddingRequest(self._pool_of[deployment].model, texts)
         cut_to = request.dimensions
-        call = deployment.call(request, texts)
+        call = deployment.build_call(request, texts)
         results: list[Result] = []
         wakeup = Wakeup()
 
@@ -122,10 +122,10 @@ class BackgroundCalls:
         wakeup.wait(min(attempt.deadline.remaining() + _GRACE_S, end - time.monotonic()))
         if not results:
             raise ProviderTimeout("did not answer in time")
-        return _vectors(results[0])
+        return _vectors_or_raise(results[0])
 
 
-def _vectors(result: Result) -> Vectors:
+def _vectors_or_raise(result: Result) -> Vectors:
     if isinstance(result, Vectors):
         return result
     if isinstance(result, ProviderError):

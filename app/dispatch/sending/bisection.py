@@ -34,13 +34,16 @@ class Step:
 
 
 def after_refusal(tested: list[Attempt], refused_with: list[Attempt]) -> Step:
-    """The step after ``tested`` were refused; ``refused_with`` were refused with them before."""
+    """Return the step after ``tested`` were refused.
+
+    ``refused_with`` were refused together with them before.
+    """
     cut = _cut(tested)
     return Step(tested[:cut], tested[cut:], requeue=refused_with)
 
 
 def after_success(refused_with: list[Attempt]) -> Step:
-    """The step after a test was served: the offender is among ``refused_with``."""
+    """Return the step after a test was served: the offender is among ``refused_with``."""
     cut = _cut(refused_with)
     return Step(refused_with[:cut], refused_with[cut:], requeue=[])
 

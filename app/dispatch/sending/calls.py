@@ -47,7 +47,8 @@ def make_call(
     if not attempts[0].is_background:  # its age is no sign that the deployment is silent
         standing.call_started(batch, batch.item_count, call_started_at)
     queue = deployment.queue
-    slots, slots_left = queue.slots, queue.free
+    free = queue.free
+    in_flight = queue.slots - free
     call, cut_to = attempts[0].call, attempts[0].cut_to
     result: Vectors | ProviderError
     try:
@@ -68,24 +69,27 @@ def make_call(
         batch.deadline.close()
     now = time.monotonic()
     if queue.adaptive is not None and not attempts[0].is_background:
-        _adapt(queue.adaptive, batch, result, (slots, slots_left), (call_started_at, now))
+        _measure(queue.adaptive, batch, result, in_flight, free <= 0, call_started_at, now)
     return result, call_started_at, now
 
 
-def _adapt(
+def _measure(
     adaptive: AdaptiveLimit,
     batch: Batch,
     result: Vectors | ProviderError,
-    slots: tuple[int, int],
-    times: tuple[float, float],
+    in_flight: int,
+    was_full: bool,
+    call_started_at: float,
+    now: float,
 ) -> None:
-    """Let the limit learn from a call; ``slots`` are all and the free ones, when it started."""
-    label, size, (number, free) = batch.deployment.label, (batch.item_count, batch.tokens), slots
+    """Record a call for the measured number of slots: see `AdaptiveLimit.record_success`."""
+    label, size = batch.deployment.label, (batch.item_count, batch.tokens)
     if isinstance(result, Vectors):
         requests = len(batch.attempts)
-        adaptive.record_success(label, size, requests, number - free, free <= 0, *times)
+        adaptive.record_success(label, size, requests, in_flight, was_full, call_started_at, now)
     elif isinstance(result, Throttled | ProviderTimeout) and not batch.deadline.cancelled:
-        adaptive.record_failure(label, size, *times, isinstance(result, ProviderTimeout))
+        is_timeout = isinstance(result, ProviderTimeout)
+        adaptive.record_failure(label, size, call_started_at, now, is_timeout)
 
 
 def _embed_in_span(tracer: Tracer, batch: Batch, call: Call, model: str) -> Vectors:
@@ -119,7 +123,7 @@ def deliver(attempt: Attempt, result: Result, batch_size: int, now: float) -> bo
 
 
 def charge_dropped(batch: Batch, tokens: Sequence[int], pool: Pool) -> None:
-    """Let the requests of a batch pay for its vectors, which are dropped: by their keys."""
+    """Charge the keys of the requests of a batch for its vectors, which are dropped."""
     start = 0
     for attempt in batch.attempts:
         stop = start + attempt.size
@@ -128,16 +132,16 @@ def charge_dropped(batch: Batch, tokens: Sequence[int], pool: Pool) -> None:
 
 
 def deliver_not_sent(batch: Batch) -> None:
-    """Return attempts without quota, which have left the queue, to their jobs."""
+    """Return the attempts of an unsent batch, which have left the queue, to their jobs."""
     for attempt in batch.attempts:
-        attempt.on_result(attempt, NotSent("has no quota left"), time.monotonic())
+        attempt.on_result(attempt, NotSent("was not called"), time.monotonic())
 
 
 def return_unsent(batch: Batch) -> Batch | None:
-    """Return attempts without quota to their jobs; return the batch to send next, if any."""
+    """Return the attempts of an unsent batch to their jobs; return the batch to send next."""
     queue = batch.deployment.queue
     deliver_not_sent(batch)
-    return queue.next(time.monotonic())
+    return queue.take_next(time.monotonic())
 
 
 def fail_without_thread(batch: Batch) -> Batch | None:
@@ -157,7 +161,7 @@ def release(batch: Batch) -> None:
     if batch.is_probe:
         batch.deployment.standing.probe_ended()
     for attempt in batch.attempts:
-        batch.deployment.queue.discard(attempt)
+        batch.deployment.queue.end_if_abandoned(attempt)
 
 
 def abort(batch: Batch) -> None:

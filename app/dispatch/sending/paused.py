@@ -64,7 +64,7 @@ class PausedQueues:
 
     def _resume(self, queue: SlotQueue, now: float) -> None:
         try:
-            while (batch := queue.next(now)) is not None:
+            while (batch := queue.take_next(now)) is not None:
                 self._send(batch)
         except Exception:  # a bug must not end the thread: other queues wait for it
             _log.exception("sending the attempts of a queue after its pause failed")

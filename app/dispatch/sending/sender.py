@@ -68,7 +68,7 @@ class Sender:
                 return
             except Exception:  # also a `MemoryError`, and those of greenlets
                 _log.exception("no thread can be started for a call")
-                if not batch.deployment.queue.lose_thread(batch):
+                if not batch.deployment.queue.record_lost_thread(batch):
                     return
                 batch = fail_without_thread(batch)
 
@@ -113,21 +113,21 @@ class Sender:
             queue = batch.deployment.queue
             if not queue.claim(batch):
                 return
-            test: Batch | None = batch if queue.close(batch) else None
-            if test is None:  # every caller has left before the call
+            to_call: Batch | None = batch if queue.close(batch) else None
+            if to_call is None:  # every caller has left before the call
                 release(batch)
             try:
-                while test is not None and not test.is_unsent:
-                    batch = test
-                    test = self._call(batch)
+                while to_call is not None and not to_call.is_unsent:
+                    batch = to_call
+                    to_call = self._call(batch)  # a test of a bisection
             except BaseException:  # a bug must leave no caller waiting, and no slot taken
                 _log.exception("sending a call failed")
-                test = None
+                to_call = None
                 abort(batch)
             following = queue.finish(batch, time.monotonic())
             queue.room_waiters.wake(queue.room)
-            if test is not None:
-                deliver_not_sent(test)
+            if to_call is not None:
+                deliver_not_sent(to_call)
             batch = following
 
     def _call(self, batch: Batch) -> Batch | None:
@@ -135,7 +135,7 @@ class Sender:
         pool = self._pool_of[batch.deployment]
         result, call_started_at, now = make_call(batch, pool, self._events, self._tracer)
         if batch.deployment.queue.adaptive is not None:
-            self._adapt(batch.deployment.queue, batch.deployment.queue.adaptive, now)
+            self._set_slots(batch.deployment.queue, batch.deployment.queue.adaptive, now)
         if batch.attempts[0].is_background:
             self._handle_background_result(batch, result, now - call_started_at, now)
             return None
@@ -143,14 +143,14 @@ class Sender:
             return self._handle_vectors(batch, result, call_started_at, now)
         return self._handle_failure(batch, result, call_started_at, now)
 
-    def _adapt(self, queue: SlotQueue, adaptive: AdaptiveLimit, now: float) -> None:
+    def _set_slots(self, queue: SlotQueue, adaptive: AdaptiveLimit, now: float) -> None:
         """Set the slots of a queue to the measured number; send the batches that get a slot."""
         slots = adaptive.slots(now)
         if slots != queue.slots:
             batch = queue.set_slots(slots, now)
             while batch is not None:
                 self.send(batch)
-                batch = queue.next(now)
+                batch = queue.take_next(now)
 
     def _handle_background_result(
         self, batch: Batch, result: Vectors | ProviderError, seconds: float, now: float
@@ -205,12 +205,12 @@ class Sender:
         pool, number = self._pool_of[deployment], len(attempts)
         if isinstance(error, Drifted):
             charge_dropped(batch, error.tokens, pool)
-        if batch.deadline.cancelled and not _is_answer_to_heed(error):
+        if batch.deadline.cancelled and not _says_when_to_call_again(error):
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
             if error.too_large and number > 1 and not batch.refused_with:
-                SizeRefusal.of_batch(attempts, pool.estimate)
+                SizeRefusal.watch(attempts, pool.estimate)
             trusted = pool.ejector.record_refusal(batch, call_started_at, now)
             if number > 1 and trusted:
                 step = bisection.after_refusal(attempts, batch.refused_with)
@@ -240,11 +240,11 @@ class Sender:
         queue.requeue(step.requeue)
         if test is None:  # no request waits for it any more
             queue.requeue(held)
-        while (other := queue.next(now)) is not None:  # a slot may be free
+        while (other := queue.take_next(now)) is not None:  # a slot may be free
             self.send(other)
         return test
 
 
-def _is_answer_to_heed(error: ProviderError) -> bool:
-    """Whether an error says when to call again, which counts even if no request waits for it."""
+def _says_when_to_call_again(error: ProviderError) -> bool:
+    """Whether an error says that, or is a 429: it counts even if no request waits for the call."""
     return isinstance(error, Throttled) or error.retry_after is not None

@@ -155,11 +155,11 @@ class Gauges:
             states: Counter[tuple[str, str, str]] = Counter()
             calls: Counter[str] = Counter()
             for model, deployment in iterate_with_yields(dispatcher.deployments()):
-                found = deployment.standing.state(now)
-                states.update({(model, deployment.name, s): s == found for s in _STATES})
-                calls[deployment.name] += deployment.standing.in_flight
-                self._show(catalog.WAITING, deployment.queue.waiting, deployment.name)
-                self._show(catalog.CONCURRENCY, deployment.queue.concurrency, deployment.name)
+                found, name = deployment.standing.state(now), deployment.provider_name
+                states.update({(model, name, state): state == found for state in _STATES})
+                calls[name] += deployment.standing.in_flight
+                self._show(catalog.WAITING, deployment.queue.waiting, name)
+                self._show(catalog.CONCURRENCY, deployment.queue.concurrency, name)
             self._look_at_agreements(dispatcher)
             for name, number in calls.items():
                 self._show(catalog.CALLS_IN_FLIGHT, number, name)
@@ -172,7 +172,7 @@ class Gauges:
         """Show the worst of the deployments that a model has at one provider."""
         found: dict[tuple[str, str], list[Agreement]] = {}
         for model, deployment in iterate_with_yields(dispatcher.deployments()):
-            agreements = found.setdefault((model, deployment.name), [])
+            agreements = found.setdefault((model, deployment.provider_name), [])
             if deployment.agreement is not None:
                 agreements.append(deployment.agreement)
         for place, agreements in iterate_with_yields(found.items()):

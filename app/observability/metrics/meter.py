@@ -152,20 +152,20 @@ class Meter(Events):
         self, model: str, deployment: Deployment, error: ProviderError, seconds: float
     ) -> None:
         with self._lock:
-            labels = model, deployment.name, error.cause
+            labels = model, deployment.provider_name, error.cause
             self._distribution(catalog.CALL_DURATION, *labels).observe(seconds)
 
     def ejected(self, model: str, deployment: Deployment) -> None:
         with self._lock:
-            self._number(catalog.EJECTIONS, model, deployment.name).add(1)
+            self._number(catalog.EJECTIONS, model, deployment.provider_name).add(1)
 
     def retried(self, model: str, deployment: Deployment, error: ProviderError) -> None:
         with self._lock:
-            self._number(catalog.RETRIES, model, deployment.name, error.cause).add(1)
+            self._number(catalog.RETRIES, model, deployment.provider_name, error.cause).add(1)
 
     def hedged(self, model: str, deployment: Deployment) -> None:
         with self._lock:
-            self._number(catalog.HEDGES, model, deployment.name).add(1)
+            self._number(catalog.HEDGES, model, deployment.provider_name).add(1)
 
     # For `app.observability.metrics.gauges`
 
@@ -204,7 +204,7 @@ class Meter(Events):
         return found
 
     def _create_started(self, deployment: Deployment) -> _Started:
-        name = deployment.name
+        name = deployment.provider_name
         started = self._started[deployment] = _Started(
             self._files.distribution(catalog.CALL_REQUESTS, name),
             self._files.distribution(catalog.CALL_ITEMS, name),
@@ -214,8 +214,8 @@ class Meter(Events):
 
     def _create_answered(self, model: str, deployment: Deployment) -> _Answered:
         answered = self._answered[deployment] = _Answered(
-            self._files.distribution(catalog.CALL_DURATION, model, deployment.name, ""),
-            self._files.number(catalog.BILLED_TOKENS, model, deployment.name),
+            self._files.distribution(catalog.CALL_DURATION, model, deployment.provider_name, ""),
+            self._files.number(catalog.BILLED_TOKENS, model, deployment.provider_name),
         )
         return answered
 

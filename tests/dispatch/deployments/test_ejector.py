@@ -27,7 +27,7 @@ def test_at_most_half_are_ejected_for_a_shared_fault(error, number):
             eject(of, member, error)
     out = [m for m in members if m.breaker.state(T) == "ejected"]
     assert len(out) == number // 2
-    assert set(chosen(of)) == {m.name for m in members if m not in out}
+    assert set(chosen(of)) == {m.provider_name for m in members if m not in out}
 
 
 def test_refused_connection_ejects_any_number_of_deployments():
@@ -36,7 +36,7 @@ def test_refused_connection_ejects_any_number_of_deployments():
         eject(of, member, refused)
     assert chosen(of) == {None: 1000}
     assert not of.can_serve(T)
-    assert 0 < of.wait(T, expected(1), members) <= 1
+    assert 0 < of.wait_s(T, expected(1), members) <= 1
 
 
 def test_refused_credentials_eject_at_once_and_log_an_error(caplog, monkeypatch):

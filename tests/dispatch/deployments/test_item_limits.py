@@ -98,7 +98,7 @@ def test_token_ids_go_where_they_fit_as_they_are_sent():
         ask(made, [1] * 9)
     assert (len(as_text.calls), len(as_ids.calls)) == (0, 10)
     assert "requested 11 tokens" in refusal(made, [1] * 11).message
-    deployment = next(d for _, d in made.deployments() if d.name == "ids")
+    deployment = next(d for _, d in made.deployments() if d.provider_name == "ids")
     deployment.max_item_tokens = 8
     for _ in range(20):
         ask(made, [1] * 8)
@@ -109,7 +109,7 @@ def test_token_ids_go_where_they_fit_as_they_are_sent():
 def test_a_deployment_with_a_smaller_limit_is_not_chosen():
     small, large = stub(), stub()
     made = dispatcher({"small": small, "large": large}, Characters(), max_item_tokens=10)
-    deployment = next(d for _, d in made.deployments() if d.name == "large")
+    deployment = next(d for _, d in made.deployments() if d.provider_name == "large")
     deployment.max_item_tokens = 100
     for _ in range(20):
         ask(made, "x" * 50)
@@ -144,8 +144,8 @@ def test_a_count_that_stopped_at_the_limit_is_not_taken_for_the_tokens_of_the_te
     item = "word " * 40_000
     lengths = ItemLengths([item, "x"], [], BoundedTokenizer(Characters()))
     lengths.count(10, 10, Deadline(time.monotonic() + 10))
-    assert not lengths.fit(10)
-    assert lengths.fit(None)
+    assert not lengths.are_within(10)
+    assert lengths.are_within(None)
     assert lengths.counts == [None, None]
     assert "at least" in lengths.refusal(10, 0).message
 
@@ -213,4 +213,4 @@ def test_items_fit_if_and_only_if_none_has_more_tokens(items, smallest, more):
     lengths.count(smallest, smallest + more, type("No", (), {"remaining": lambda self: 1e9})())
     longest = max(tokenizer.tokens(item) for item in items)
     for limit in (smallest, smallest + more):
-        assert lengths.fit(limit) == (longest <= limit)
+        assert lengths.are_within(limit) == (longest <= limit)

@@ -103,7 +103,7 @@ def test_only_deployment_over_its_quota_reports_the_wait():
     of = pool(a)
     assert a.quota.reserve(1, T)
     assert of.choose(T + 20, expected(1)) is None
-    assert of.wait(T + 20, expected(1), [a]) == pytest.approx(40, abs=0.2)
+    assert of.wait_s(T + 20, expected(1), [a]) == pytest.approx(40, abs=0.2)
 
 
 def test_call_may_wait_for_room_that_its_quota_has_in_a_moment():
@@ -165,7 +165,7 @@ def test_if_all_rest_the_wait_is_reported():
     for seconds, member in zip((9, 4, 6), members, strict=True):
         fail(of, member, Throttled("slow down", retry_after=seconds))
     assert chosen(of) == {None: 1000}
-    assert of.wait(T, expected(1), members) == pytest.approx(4)
+    assert of.wait_s(T, expected(1), members) == pytest.approx(4)
 
 
 def test_only_a_suitable_deployment_is_chosen():
@@ -194,10 +194,10 @@ def test_deployment_with_a_full_queue_is_not_chosen():
 def test_has_other_agrees_with_choose(which, ejected):
     of, *members = abc()
     for member in members:
-        if member.name in ejected:
+        if member.provider_name in ejected:
             eject(of, member)
     for later in (0, 1, 2, 100):
-        avoid = [member for member in members if member.name in which]
+        avoid = [member for member in members if member.provider_name in which]
         found = of.choose(T + later, expected(1), members, avoid)
         assert of.has_other(T + later, expected(1), members, avoid) == (found is not None)
 

@@ -162,7 +162,7 @@ class Host:
     def agreements(self):
         """The lowest cosine by provider; None where it is not known."""
         return {
-            d.name: d.agreement and round(d.agreement.lowest, 3)
+            d.provider_name: d.agreement and round(d.agreement.lowest, 3)
             for _, d in self.dispatcher.deployments()
         }
 
@@ -180,4 +180,4 @@ def checks(providers):
 
 def deployment_of(worker, provider):
     """The first deployment at a provider."""
-    return next(d for _, d in worker.dispatcher.deployments() if d.name == provider)
+    return next(d for _, d in worker.dispatcher.deployments() if d.provider_name == provider)

@@ -37,10 +37,10 @@ def clock():
 def target():
     deployment = SimpleNamespace(
         label="a/x",
-        name="a",
+        provider_name="a",
         max_inputs=1,
         max_tokens=None,
-        standing=SimpleNamespace(wait=lambda now, ignores_drift: 0.0),
+        standing=SimpleNamespace(wait_s=lambda now, ignores_drift: 0.0),
     )
     return Target("key", "s", [("m", deployment)])
 
@@ -48,7 +48,7 @@ def target():
 def run(checker, before=None):
     """One check; its result."""
     checker.start(target(), reference(), before)
-    ((_, result),) = checker.ended(60)
+    ((_, result),) = checker.wait_for_results(60)
     return result
 
 

@@ -162,7 +162,7 @@ def test_no_host_checks_while_another_has_the_lease(hosts, shared):
 def test_provider_on_a_host_is_checked_while_another_host_has_the_lease(hosts, shared):
     one, _ = hosts
     assert shared().acquire()
-    target = next(t for t in one.watch._targets.values() if t.deployment.name == "a")
+    target = next(t for t in one.watch._targets.values() if t.deployment.provider_name == "a")
     target.is_on_this_host = True
     one.tick()
     assert checks(one) == [1, 0]

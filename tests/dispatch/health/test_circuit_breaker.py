@@ -167,7 +167,7 @@ def test_without_alternative_an_ejected_deployment_is_probed_every_second():
     breaker = ejected_breaker(CredentialsRefused("refused our credentials (401)"))
     assert not breaker.may_be_called(T + 0.9, last_resort=True)
     assert breaker.may_be_called(T + 1, last_resort=True)
-    assert breaker.wait(T) == pytest.approx(1)
+    assert breaker.wait_s(T) == pytest.approx(1)
 
 
 def test_share_grows_after_an_ejection():

@@ -28,7 +28,7 @@ def test_rest_is_as_long_as_retry_after(kind, seconds):
     assert breaker.state(T) == "resting"
     assert breaker.is_throttled(T) == (kind is Throttled)
     assert not breaker.may_be_called(T + seconds - 0.01)
-    assert breaker.wait(T) == pytest.approx(seconds)
+    assert breaker.wait_s(T) == pytest.approx(seconds)
     assert breaker.may_be_called(T + seconds)
     assert breaker.state(T + seconds) == "ok"
 
@@ -70,7 +70,7 @@ def test_calls_in_flight_together_are_one_episode_of_rest():
     breaker = closed_breaker()
     for number in range(20):
         breaker.record_failure(Throttled("slow down"), T + number / 100, T - 0.05)
-    assert breaker.wait(T) == pytest.approx(0.5)
+    assert breaker.wait_s(T) == pytest.approx(0.5)
 
 
 def test_calls_during_a_rest_belong_to_its_episode():
@@ -79,7 +79,7 @@ def test_calls_during_a_rest_belong_to_its_episode():
     for number in range(40):
         now = T + number / 100
         breaker.record_failure(Throttled("slow down"), now, now)
-    assert breaker.wait(T) == pytest.approx(0.5)
+    assert breaker.wait_s(T) == pytest.approx(0.5)
 
 
 def test_rests_that_a_provider_asked_for_make_no_other_rest_longer():
@@ -88,7 +88,7 @@ def test_rests_that_a_provider_asked_for_make_no_other_rest_longer():
         breaker.record_failure(Throttled("slow down", retry_after=1), now, now)
         now += 1
     breaker.record_failure(Throttled("slow down"), now, now)
-    assert breaker.wait(now) == pytest.approx(0.5)
+    assert breaker.wait_s(now) == pytest.approx(0.5)
 
 
 def test_answer_to_a_call_from_before_the_rest_does_not_end_it():
@@ -112,12 +112,12 @@ def test_rests_without_retry_after_double_until_a_success():
     found = []
     for _ in range(4):
         breaker.record_failure(Throttled("slow down"), now, now)
-        found.append(breaker.wait(now))
+        found.append(breaker.wait_s(now))
         now += found[-1]
     assert found == pytest.approx([0.5, 1, 2, 4])
     breaker.record_success(now, now)
     breaker.record_failure(Throttled("slow down"), now, now)
-    assert breaker.wait(now) == pytest.approx(0.5)
+    assert breaker.wait_s(now) == pytest.approx(0.5)
 
 
 def test_throttled_probe_ends_the_ejection():
@@ -157,5 +157,5 @@ def test_deployment_is_available_after_the_longest_rest(events, seed):
         elif breaker.record_failure(errors[event], now, now):
             breaker.eject(errors[event], now)
     breaker.probe_ended()
-    assert 0 <= breaker.wait(now) <= SETTINGS.longest_asked_rest + 1e-6
+    assert 0 <= breaker.wait_s(now) <= SETTINGS.longest_asked_rest + 1e-6
     assert breaker.may_be_called(now + SETTINGS.longest_asked_rest + 1e-6)

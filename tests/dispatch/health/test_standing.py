@@ -127,29 +127,29 @@ def test_silence_is_shown_by_later_calls_with_answers():
 
 def test_age_of_a_call_in_flight_counts_as_latency():
     made, call = standing(usual=0.1), object()
-    assert made.seconds_a_call(T, unknown=7) == pytest.approx(0.1)
+    assert made.seconds_a_call(T, unknown_s=7) == pytest.approx(0.1)
     made.call_started(call, 1, T)
     made.call_started(object(), 1, T + 3)
     assert made.in_flight == 2
-    assert made.seconds_a_call(T + 4, unknown=7) == pytest.approx(4)
+    assert made.seconds_a_call(T + 4, unknown_s=7) == pytest.approx(4)
     made.call_ended(call)
     made.call_ended(call)  # twice changes nothing
     assert made.in_flight == 1
-    assert made.seconds_a_call(T + 4, unknown=7) == pytest.approx(1)
+    assert made.seconds_a_call(T + 4, unknown_s=7) == pytest.approx(1)
 
 
 def test_failures_raise_the_expected_latency():
     made = standing(usual=0.1)
     for _ in range(20):
         made.record_failure(ILL, 1, T, T, None, lambda: False, is_probe=True)
-    assert made.seconds_a_call(T, unknown=7) == pytest.approx(0.2)
+    assert made.seconds_a_call(T, unknown_s=7) == pytest.approx(0.2)
 
 
 def test_latency_is_forgotten_without_recent_answers():
     made = standing(usual=0.1)
     assert made.latency.recent_average_s(T + 9) == pytest.approx(0.1)
     assert made.latency.recent_average_s(T + 10) is None
-    assert made.seconds_a_call(T + 10, unknown=7) == 7
+    assert made.seconds_a_call(T + 10, unknown_s=7) == 7
 
 
 def test_trusted_400_counts_as_healthy():

@@ -88,7 +88,7 @@ def test_times_of_calls_side_by_side_count_once(spans):
     for started_at, ended_at in spans:
         call = attempt(a)
         call.call_started_at = started_at
-        times.add([attempt(a), call], ended_at)
+        times.add_time([attempt(a), call], ended_at)
         times.count(call)
         busy.update(range(int(started_at), int(ended_at)))
     assert times.upstream_seconds == len(busy)
@@ -98,6 +98,6 @@ def test_times_of_calls_side_by_side_count_once(spans):
 
 def test_attempts_without_a_call_take_no_time():
     times = CallTimes()
-    times.add([attempt(deployment("a"))], T)
+    times.add_time([attempt(deployment("a"))], T)
     times.count(attempt(deployment("a")))
     assert (times.calls, times.upstream_seconds, times.queue_seconds) == (0, 0.0, 0.0)

@@ -47,5 +47,5 @@ def test_full_queue_is_what_is_told_where_an_attempt_would_wait_for_the_quota(ag
     one.queue.submit(attempt(one, group=None), T - ago)
     one.queue.submit(attempt(one, group=None), T)
     assert one.queue.is_full
-    assert one.quota_wait(expected(1), T) > 0
+    assert one.quota_wait_s(expected(1), T) > 0
     assert isinstance(error_of_failures(pool(one), [one], [], False, expected(1), T), error)

@@ -15,7 +15,7 @@ from app.dispatch.job.retry import (
     Wait,
     WaitForRest,
     decide,
-    options,
+    options_for,
 )
 from app.dispatch.queue.attempts import NotSent
 from app.domain import Flow
@@ -49,12 +49,8 @@ BULK = Flow("key", tier="flex")
 
 @pytest.mark.parametrize("has_other", [True, False])
 def test_unsent_attempt_is_retried_without_cost(has_other):
-    decision = after(NotSent("has no quota left"), has_other, failures=0, saved=0.0)
+    decision = after(NotSent("was not called"), has_other, failures=0, saved=0.0)
     assert decision == FailOver(cost=0.0)
-
-
-def test_unsent_retry_is_charged_later():
-    assert after(NotSent("has no quota left"), failures=1, must_charge_retry=True) == Wait()
 
 
 # 2. Refused with 400
@@ -113,9 +109,9 @@ def test_only_a_refusal_alone_counts_as_the_opinion_of_a_deployment():
     one, merged = attempt(A), attempt(B)
     merged.batch_size = 6
     refused = part(refused_attempts={A: one, B: merged}, last_errors={A: REFUSED, B: REFUSED})
-    assert options(refused, one, pool(A, B), [A, B], T).has_second_opinion
+    assert options_for(refused, one, pool(A, B), [A, B], T).has_second_opinion
     merged.batch_size = 1
-    assert not options(refused, one, pool(A, B), [A, B], T).has_second_opinion
+    assert not options_for(refused, one, pool(A, B), [A, B], T).has_second_opinion
 
 
 def test_unconfirmed_400_is_not_the_callers_fault():
@@ -225,10 +221,9 @@ def test_attempt_of_a_failed_merged_call_is_retried_alone(failure):
     saved=st.sampled_from([0.0, 0.5, 20.0]),
     batch_size=st.integers(1, 5),
     size=st.integers(1, 3),
-    must_charge_retry=st.booleans(),
 )
 def test_decision_changes_no_state_and_is_within_the_budget(
-    failure, has_other, has_any, trusts_400, failures, saved, batch_size, size, must_charge_retry
+    failure, has_other, has_any, trusts_400, failures, saved, batch_size, size
 ):
     has_any |= has_other
     failed = part(
@@ -236,7 +231,6 @@ def test_decision_changes_no_state_and_is_within_the_budget(
         failures=[failure] * failures,
         last_errors={A: BrokenContract("x")},
         refused_attempts={A: attempt(A)},
-        must_charge_retry=must_charge_retry,
     )
     one = attempt(A, size)
     one.batch_size = batch_size

@@ -50,7 +50,7 @@ class QueueEvents(RuleBasedStateMachine):
         while batch is not None and batch.is_unsent:
             assert {one.state for one in batch.attempts} <= {AttemptState.DONE}
             self.told += batch.attempts
-            batch = self.queue.next(self.now)
+            batch = self.queue.take_next(self.now)
         if batch in self.calls:  # it starts early: a second thread claims it
             assert batch.starts_early
             assert batch not in self.queue._open.values()
@@ -218,7 +218,7 @@ class QueueEvents(RuleBasedStateMachine):
         calls = -1
         while calls != len(self.calls):
             calls = len(self.calls)
-            self.take(self.queue.next(self.now))
+            self.take(self.queue.take_next(self.now))
 
     # What the queue holds
 

@@ -182,8 +182,8 @@ def test_without_quota_all_attempts_of_the_deployment_are_returned(queue):
     assert {one.state for one in for_a} == {AttemptState.DONE}
     assert queue.outstanding(a) == 1
     assert queue.free == 1
-    assert queue.next(T).attempts == [for_b]
-    assert queue.next(T) is None
+    assert queue.take_next(T).attempts == [for_b]
+    assert queue.take_next(T) is None
 
 
 def test_merged_call_is_within_the_quota(queue):
@@ -207,7 +207,7 @@ def test_merged_call_does_not_exceed_a_quota_that_each_attempt_keeps(queue):
 def test_next_returns_nothing_without_a_free_slot(queue):
     a = deployment(queue=queue)
     sent(queue, [attempt(a), attempt(a)])
-    assert queue.next(T) is None
+    assert queue.take_next(T) is None
     assert (queue.free, queue.waiting) == (0, 1)
 
 

@@ -44,7 +44,7 @@ def test_held_attempts_are_not_queued(queue, refused):
     assert queue.waiting == 2
     assert queue.finish(refused, T) is None
     queue.requeue(held)
-    assert queue.next(T).attempts == held
+    assert queue.take_next(T).attempts == held
     assert queue.waiting == 0
 
 

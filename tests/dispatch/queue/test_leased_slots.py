@@ -47,7 +47,7 @@ def test_without_a_store_a_worker_has_its_share(queue):
 def test_worker_that_starts_waits_a_moment_for_the_store(queue):
     queue.join(T)
     assert calls(queue, 5) == []
-    assert queue.next(T + JOIN_S) is not None
+    assert queue.take_next(T + JOIN_S) is not None
     assert queue.slots == 4
 
 
@@ -55,8 +55,8 @@ def test_worker_that_starts_waits_as_long_as_its_store_may_take():
     queue = LeasedSlotQueue(8, 2, MAX_CALL_S, join_s=5)
     queue.join(T)
     assert calls(queue, 5) == []
-    assert queue.next(T + 4.9) is None
-    assert queue.next(T + 5) is not None
+    assert queue.take_next(T + 4.9) is None
+    assert queue.take_next(T + 5) is not None
 
 
 def test_calls_start_in_the_slots_of_the_lease(queue):
@@ -113,10 +113,10 @@ def test_call_without_a_slot_asks_at_once_and_then_not_often(queue):
     assert len(needs) == 1
     asked = exchange(queue, T, 0)
     assert (asked.lacks, asked.needed) == (True, 1)
-    assert queue.next(T + POLL_S / 2) is None
+    assert queue.take_next(T + POLL_S / 2) is None
     assert len(needs) == 1
     assert looks[-1] == pytest.approx(T + POLL_S)
-    assert queue.next(looks[-1]) is None
+    assert queue.take_next(looks[-1]) is None
     assert len(needs) == 2
 
 
@@ -124,8 +124,8 @@ def test_share_is_used_in_full_when_calls_of_others_must_have_ended(queue):
     exchange(queue, T, 1)
     exchange(queue, T + 1, None)
     assert len(calls(queue, 5, T + 1)) == 1
-    assert queue.next(T + LEASE_S + MAX_CALL_S) is None
-    assert queue.next(T + 1 + queue.hold_s) is not None
+    assert queue.take_next(T + LEASE_S + MAX_CALL_S) is None
+    assert queue.take_next(T + 1 + queue.hold_s) is not None
     assert queue.slots == 4
 
 
@@ -134,7 +134,7 @@ def test_worker_without_a_slot_has_one_as_soon_as_the_store_is_away(queue):
     assert calls(queue, 1, T) == []
     exchange(queue, T + 0.1, None)
     assert queue.slots == 1
-    assert queue.next(T + 0.1) is not None
+    assert queue.take_next(T + 0.1) is not None
 
 
 def test_worker_keeps_of_its_lease_no_more_than_its_share(queue):

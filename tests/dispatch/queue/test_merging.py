@@ -18,9 +18,9 @@ def known(seconds_a_call, seconds_an_item, **settings):
     return made
 
 
-def sizes_in_call(to, *attempts, room=float("inf")):
+def sizes_in_call(to, *attempts, quota_tokens=float("inf")):
     first, *others = [attempt(to, size, tokens=size, flow=flow) for size, flow in attempts]
-    call = Merging(first, room, T)
+    call = Merging(first, quota_tokens, T)
     return [first.size, *(one.size for one in others if call.try_add(one))]
 
 
@@ -61,7 +61,7 @@ def test_a_worse_tier_joins_only_where_the_call_takes_hardly_longer():
 
 def test_no_call_is_over_a_limit_or_a_quota():
     assert sizes_in_call(deployment(max_inputs=4), *default(2, 2, 1)) == [2, 2]
-    assert sizes_in_call(deployment(), *default(2, 2, 1), room=3) == [2, 1]
+    assert sizes_in_call(deployment(), *default(2, 2, 1), quota_tokens=3) == [2, 1]
 
 
 def test_a_call_is_full_when_nothing_fits_any_more():

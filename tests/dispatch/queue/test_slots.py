@@ -14,7 +14,7 @@ def test_more_slots_send_what_waits():
     a = deployment(queue=queue)
     sent(queue, unmerged(a, 4))
     batches = [queue.set_slots(3, T)]
-    while (batch := queue.next(T)) is not None:
+    while (batch := queue.take_next(T)) is not None:
         batches.append(batch)
     assert len(batches) == 2
     assert (queue.slots, queue.free, queue.waiting) == (3, 0, 1)

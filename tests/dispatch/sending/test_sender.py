@@ -127,7 +127,7 @@ def test_failed_thread_start_frees_its_slot(error):
     one = sending.submit(sending.a, 0)
     sending.assert_all_told(one)
     assert isinstance(sending.results[one], Overloaded)
-    assert sending.a.quota_wait(Expected(100, 100), time.monotonic()) == 0
+    assert sending.a.quota_wait_s(Expected(100, 100), time.monotonic()) == 0
 
 
 def submit_burst(sending):

@@ -82,7 +82,7 @@ class SlotFleet(Fleet):
         self.start(worker, worker.queue.submit(made, self.time_of(worker)))
 
     def send(self, worker):
-        while worker.alive and (batch := worker.queue.next(self.time_of(worker))) is not None:
+        while worker.alive and (batch := worker.queue.take_next(self.time_of(worker))) is not None:
             self.start(worker, batch)
 
     def start(self, worker, batch):

@@ -61,7 +61,7 @@ def test_the_lag_of_the_ledger_is_the_age_of_its_oldest_row():
 def test_deployments_are_counted_by_state(meter, files):
     def deployment(name, state):
         return SimpleNamespace(
-            name=name,
+            provider_name=name,
             queue=SimpleNamespace(waiting=3, concurrency=8),
             standing=SimpleNamespace(state=lambda now: state, in_flight=2),
             agreement=None,
@@ -160,7 +160,7 @@ def test_reading_many_deployments_lets_requests_go_on(gauges, monkeypatch):
     monkeypatch.setattr(yielding, "yield_control", lambda: yielded_at.append(now[0]))
     monkeypatch.setattr(yielding, "time", SimpleNamespace(monotonic=lambda: now[0]))
     one = SimpleNamespace(
-        name="p",
+        provider_name="p",
         agreement=None,
         queue=SimpleNamespace(waiting=0, concurrency=8),
         standing=SimpleNamespace(state=state, in_flight=0),
@@ -177,7 +177,7 @@ def test_worst_agreement_of_a_model_at_a_provider_is_shown(gauges, files):
         known = lowest is not None
         agreement = Agreement(lowest, 0.99, "code", 0.0, lowest < 0.9) if known else None
         return "embed", SimpleNamespace(
-            name=provider,
+            provider_name=provider,
             agreement=agreement,
             queue=SimpleNamespace(waiting=0, concurrency=8),
             standing=SimpleNamespace(state=lambda now: "drifted", in_flight=0),

@@ -166,7 +166,7 @@ def attempt(queued_at, size, flow, is_background=False):
 class Deployment:
     """What is used of a deployment."""
 
-    name = "p"
+    provider_name = "p"
 
 
 def test_events_of_dispatch_are_counted(meter, files):
@@ -208,7 +208,7 @@ asked = Exchange("r", "POST", "/v1/embeddings", route="api.embeddings")
 asked.request = EmbeddingRequest("embed", ["a"])
 asked.outcome = Outcome(Vectors([b""], [3]), "p", 1, 0.001, cache="miss")
 class Deployment:
-    name = "p"
+    provider_name = "p"
 
 deployment = Deployment()
 attempts = [SimpleNamespace(queued_at=0.0, size=1, flow=NO_FLOW, is_background=False)]
