@@ -228,7 +228,6 @@ FINE = [
         )
     ),
     Case("all optional fields", {**GOOD, "encoding_format": "float", "user": "u" * 256}, 200),
-    Case("the shortest timeout", {**GOOD, "timeout": 1}, 200),
     Case("the longest timeout", {**GOOD, "timeout": 3600}, 200),
     Case("a query", {**GOOD, "input_type": "query"}, 200),
     Case("a document", {**GOOD, "input_type": "document", "caching": False}, 200),

@@ -75,7 +75,7 @@ def held(upstream, calls):
     go = threading.Event()
 
     def hold(exchange):
-        go.wait(10)
+        go.wait(60)
         good(exchange)
 
     upstream.script(*[hold] * calls)

@@ -75,8 +75,8 @@ class Metered(Proxy):
 
     def settled(self, expected: set[str]) -> None:
         """Return whether all these ids are in the ledger once, and the spool is empty."""
-        eventually(lambda: expected <= self.rows().keys(), 15, "every answer is in the ledger")
-        eventually(lambda: not self.spooled(), 15, "the spool is empty")
+        eventually(lambda: expected <= self.rows().keys(), 60, "every answer is in the ledger")
+        eventually(lambda: not self.spooled(), 60, "the spool is empty")
         assert set(self.rows().values()) == {1}
 
 

@@ -45,12 +45,12 @@ class Nginx:
             self.process = subprocess.Popen(
                 [*command, "-c", "nginx.conf"], stdout=output, stderr=subprocess.STDOUT
             )
-        eventually(self._listens, 10, "nginx listens")
+        eventually(self._listens, 60, "nginx listens")
         return self
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def _listens(self) -> bool:
         assert self.process.poll() is None, (self.directory / "output").read_text()

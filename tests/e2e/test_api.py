@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.e2e.bad_http import BODY, LENGTH, TYPE, framed
+from tests.e2e.bad_http import LENGTH, TYPE, framed
 from tests.support.settings import KEY, NARROW_KEY
 from tests.support.vectors import assert_answers, decode, encode, vector
 
@@ -191,8 +191,8 @@ def test_unusual_clients_are_served(client, data):
 
 
 def test_client_that_waits_for_100_continue_is_served(client):
-    head, _, _ = framed(LENGTH, TYPE, "Expect: 100-continue").partition(BODY)
-    replies = client.raw_bytes(head + BODY)
+    data = framed(LENGTH, TYPE, "Expect: 100-continue", "Connection: close")
+    replies = client.raw_bytes(data, finish=False)
     assert replies.startswith(b"HTTP/1.1 100 Continue\r\n")
     assert b"HTTP/1.1 200 OK" in replies
 

@@ -1,9 +1,9 @@
 """A request whose client has closed the connection is withdrawn: no call is made for it."""
 
-import contextlib
 import json
 import socket
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -15,7 +15,6 @@ from tests.support.server import Proxy, eventually
 from tests.support.settings import KEY
 from tests.support.upstream import Upstream, good
 
-NOTICED_WITHIN_S = 5  # the proxy looks once a second
 REQUESTS = {'route="embeddings"', 'model="narrow"', 'status="499"'}
 
 
@@ -71,7 +70,7 @@ def held(upstream):
     go = threading.Event()
 
     def hold(exchange):
-        go.wait(20)
+        go.wait(60)
         good(exchange)
 
     upstream.script(hold)
@@ -91,14 +90,9 @@ def labels(line):
 
 
 def assert_logged_as_left(proxy, request_id):
-    def is_logged():
-        with contextlib.suppress(AssertionError, LookupError, StopIteration):
-            return proxy.log_line(request_id)["status"] == 499
-        return False
-
-    eventually(is_logged, NOTICED_WITHIN_S, f"{request_id} is logged with status 499")
-    line = proxy.log_line(request_id)
-    assert (line["error_code"], line["level"]) == ("client_closed_request", "info")
+    line = proxy.log_line(request_id)  # the proxy looks for its client once a second
+    assert (line["status"], line["error_code"]) == (499, "client_closed_request")
+    assert line["level"] == "info"
 
 
 def test_queued_request_is_withdrawn(proxy, upstream):
@@ -106,9 +100,9 @@ def test_queued_request_is_withdrawn(proxy, upstream):
         first = ask(proxy, "first", "first")
         upstream.wait_for_calls(1)
         leaver, stayer = ask(proxy, "left", "queued-left"), ask(proxy, "stays", "stays")
-        eventually(lambda: waiting(proxy) == 3, 5, "two requests wait behind the first")
+        eventually(lambda: waiting(proxy) == 3, what="two requests wait behind the first")
         leaver.close()
-        eventually(lambda: waiting(proxy) == 2, NOTICED_WITHIN_S, "one is withdrawn")
+        eventually(lambda: waiting(proxy) == 2, what="one is withdrawn")
     for connection in (first, stayer):
         with connection:
             assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
@@ -143,7 +137,7 @@ def test_call_in_flight_is_cancelled(proxy, upstream):
     leaver = ask(proxy, "left", "called-left")
     upstream.wait_for_calls(1)
     leaver.close()
-    assert upstream.calls[0].hung_up.wait(NOTICED_WITHIN_S)
+    assert upstream.calls[0].hung_up.wait(20)
     assert_logged_as_left(proxy, "called-left")
     assert proxy.log_line("called-left")["attempts"] == 1
     assert proxy.client().embed("narrow", "afterwards").status == 200  # the slot is free again
@@ -154,6 +148,7 @@ def test_cached_item_is_embedded_for_those_who_stay(proxy, upstream):
         owner = ask(proxy, "shared", "owner-left", caching=True)
         upstream.wait_for_calls(1)
         stayer = ask(proxy, "shared", "shares", caching=True)
+        eventually(lambda: proxy.in_flight() == 2, what="the other one waits, too")
         owner.close()
         assert_logged_as_left(proxy, "owner-left")
     with stayer:
@@ -164,9 +159,14 @@ def test_cached_item_is_embedded_for_those_who_stay(proxy, upstream):
 def test_client_that_closes_only_its_sending_side_gets_a_quick_answer_or_499(proxy, upstream):
     if proxy.front != proxy.port:
         pytest.skip("nginx closes such a connection at once")
-    with ask(proxy, "quick", "half-quick") as connection:
-        connection.shutdown(socket.SHUT_WR)
-        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+
+    def answer_of_a_quick_one():
+        with ask(proxy, "quick", f"half-quick-{time.monotonic_ns()}") as connection:
+            connection.shutdown(socket.SHUT_WR)
+            return connection.recv(100)
+
+    # On a busy machine one may take the second after which the proxy looks.
+    eventually(lambda: answer_of_a_quick_one().startswith(b"HTTP/1.1 200 "))
     upstream.script(stalls.silence)
     with ask(proxy, "slow", "half-slow") as connection:
         connection.shutdown(socket.SHUT_WR)

@@ -21,7 +21,7 @@ REQUEST = LINE.replace(b"/x", b"/sleep/0.01") + b"\r\n"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plain]:
     with Plain(tmp_path_factory.mktemp("plain"), "gevent", workers=2) as server:
-        eventually(lambda: len(pids_of(server, 2)) == 2, 20, "both workers serve")
+        eventually(lambda: len(pids_of(server, 2)) == 2, 60, "both workers serve")
         yield server
 
 
@@ -40,10 +40,14 @@ def ask(connection: socket.socket) -> int:
 
 
 def test_connections_are_shared_evenly(server: Plain):
-    for connections in (40, 400):
+    def is_even(connections: int) -> bool:
+        # One that has no processor for a while is left out: the other one takes its share.
         pids = pids_of(server, connections)
         assert sum(pids.values()) == connections
-        assert min(pids.values()) >= 0.3 * connections, pids
+        return len(pids) == 2 and min(pids.values()) >= 0.3 * connections
+
+    for number in (40, 400):
+        eventually(lambda number=number: is_even(number), what=f"even shares of {number}")
 
 
 def test_connections_do_not_wait_for_a_worker_that_is_stuck(server: Plain):
@@ -54,7 +58,7 @@ def test_connections_do_not_wait_for_a_worker_that_is_stuck(server: Plain):
         with ExitStack() as stack:
             opened = [stack.enter_context(connect(server)) for _ in range(100)]
             assert Counter(map(ask, opened)) == {other: 100}
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
     finally:
         os.kill(stuck, signal.SIGCONT)
 
@@ -65,9 +69,9 @@ def test_a_worker_that_replaces_a_dead_one_gets_the_next_connections(server: Pla
             ask(stack.enter_context(connect(server)))
         before = set(server.workers())
         os.kill(min(before), signal.SIGKILL)
-        eventually(lambda: len(set(server.workers()) - before) == 1, 20, "another is started")
+        eventually(lambda: len(set(server.workers()) - before) == 1, 60, "another is started")
         (new,) = set(server.workers()) - before
-        eventually(lambda: pids_of(server, 20)[new] >= 18, 20, "the new worker gets them")
+        eventually(lambda: pids_of(server, 20)[new] >= 18, 60, "the new worker gets them")
 
 
 def test_connections_to_a_listener_of_one_worker_are_not_left_to_others(tmp_path: Path):

@@ -52,7 +52,7 @@ def outcome(proxy, key, **fields):
 
 def every(proxy, key, code, **fields):
     """Wait until every worker answers so."""
-    eventually(lambda: set(at_once(lambda: outcome(proxy, key, **fields), 8)) == {code}, 8)
+    eventually(lambda: set(at_once(lambda: outcome(proxy, key, **fields), 8)) == {code})
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("dark", 390)])
@@ -142,10 +142,10 @@ def test_key_of_the_settings_is_blocked_with_its_session(admin, browser, console
         admin.goto("/console/use/block?kind=key&name=narrow")
         admin.click("main button.primary", leaves=True)
         every(console_proxy, settings.NARROW_KEY, "key_blocked")
-        eventually(lambda: other.goto("/console/use") == 403, 8)
+        eventually(lambda: other.goto("/console/use") == 403)
         admin.click("button[aria-label='Unblock narrow']", leaves=True)
         every(console_proxy, settings.NARROW_KEY, "ok")
-        eventually(lambda: other.goto("/console/use") == 200, 8)
+        eventually(lambda: other.goto("/console/use") == 200)
 
 
 def test_figures_sort_by_links_and_download_as_csv(admin, usage):

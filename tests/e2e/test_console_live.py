@@ -55,11 +55,11 @@ def test_page_now_follows_what_happens(page, proxy, upstreams):
     send(proxy, "failed-at-last")
     hour = "document.querySelector('[data-live=\"figures.requests_hour\"]').innerText"
     page.wait(f"{hour} === '{before + 41}'")
+    assert float(figure(page, "figures.failed_per_second")) > 0
     assert "upstream_error" in page.texts("#error-rows code")
     ejections = "document.querySelector('[data-live=\"models.2.deployments.0.ejections\"]')"
     page.wait(f"Number({ejections}.innerText) >= 1")
     page.wait("document.getElementById('mark-rows').innerText.includes('was ejected')")
-    assert float(figure(page, "figures.failed_per_second")) > 0
     page.check_quiet()
     page.screenshot("now")
     page.click("#pause")

@@ -17,7 +17,7 @@ from tests.support.server import eventually
 from tests.support.upstream import Upstream
 
 #: Seconds within which every worker must have followed, on a machine that is busy.
-FOLLOWED_WITHIN = 30
+FOLLOWED_WITHIN = 60
 
 
 def checks(*upstreams):

@@ -56,7 +56,7 @@ class Held:
         upstream.wait_for_calls(1)
 
     def _hold(self, exchange):
-        self._go.wait(20)
+        self._go.wait(60)
         good(exchange)
 
     def ask(self, key, texts, number=1, **fields):
@@ -78,7 +78,7 @@ class Held:
         self._go.set()
         answers = []
         for future, items in self._answers:
-            answer = future.result(30)
+            answer = future.result(60)
             if answer.status == 200:
                 assert_answers(answer.json, items, settings.WIDTH)
             answers.append(answer)

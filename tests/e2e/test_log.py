@@ -48,7 +48,7 @@ def test_log_line_names_client_request_and_result(proxy, client, upstream):
     [
         ({"model": "unknown"}, 404, "model_not_found"),
         ({"timeout": 0}, 400, "invalid_request_error"),  # the type, where there is no code
-        ({"timeout": 2}, 502, "upstream_error"),
+        ({"timeout": 20}, 502, "upstream_error"),
     ],
 )
 def test_log_line_of_an_error_has_its_code(proxy, client, upstream, fresh, fields, status, code):

@@ -87,7 +87,7 @@ def test_errors_are_counted_by_side(served, provider):
     client.embed("embed", "")
     served.client("sk-wrong").embed("embed", "x")
     provider.always(refusals.status(500))
-    client.embed("flaky", "x", timeout=5)
+    client.embed("flaky", "x", timeout=20)
     provider.reset()
     for name in (
         "errors_total{code=model_not_found,model=,side=caller}",
@@ -106,7 +106,7 @@ def test_counts_of_a_killed_worker_are_kept(served):
             assert client.embed("embed", "x").status == 200
         victim = served.workers()[i % WORKERS]
         os.kill(victim, signal.SIGKILL)
-        eventually(lambda: starts(served) == starts(before) + i + 1, 20, "another worker")  # noqa: B023
+        eventually(lambda: starts(served) == starts(before) + i + 1, 60, "another worker")  # noqa: B023
         assert grown(served, before, SERVED) == 5 * (i + 1)
     assert scrape(served)["workers{}"] == WORKERS
     assert scrape(served)["in_flight{}"] == 1
@@ -115,12 +115,13 @@ def test_counts_of_a_killed_worker_are_kept(served):
 def test_reloads_leave_no_files(served):
     before, old = scrape(served), set(served.workers())
     served.process.send_signal(signal.SIGHUP)
-    eventually(lambda: served.workers() and not old & set(served.workers()), 20)
+    eventually(lambda: served.workers() and not old & set(served.workers()), 60)
     eventually(lambda: scrape(served)["workers{}"] == WORKERS)
     assert grown(served, before, SERVED) == 0
     (directory,) = served.place.glob("embeddings-proxy-metrics-*")
     kinds = ["counter", "histogram", "gauge_livesum", "gauge_livemax"]
-    assert len(list(directory.glob("*.db"))) <= len(kinds) * WORKERS + 2
+    # The master removes those of a worker after it has seen its end.
+    eventually(lambda: len(list(directory.glob("*.db"))) <= len(kinds) * WORKERS + 2)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from tests.support.upstream import Upstream
 from tests.support.valkey import Valkey
 
 QUOTA = 60  # calls a minute: half of it at once, and the others spaced over half a minute
+MAX_LOAD_S = 20
 LOAD_S = 6  # tests/limits/leases/test_worker_leases.py has hours of it, in virtual time
 
 
@@ -55,18 +56,28 @@ def load(hosts, seconds):
 
 def test_all_workers_together_use_the_quota_and_keep_to_its_rate(hosts, upstream, valkey):
     with valkey.client() as client:
-        key = eventually(lambda: client.keys("embeddings:quota:*"), 10)[0]
+        key = eventually(lambda: client.keys("embeddings:quota:*"), 60)[0]
 
         def are_leased():
             workers = [v.split() for k, v in client.hgetall(key).items() if k.startswith(b"w:")]
             return len(workers) == 4 and all(fields[1] == b"1" for fields in workers)
 
-        eventually(are_leased, 20)
+        eventually(are_leased, 60)
     began = time.monotonic()
     load(hosts, LOAD_S)
-    calls = [call.time - began for call in upstream.calls]
-    spaced = QUOTA * LOAD_S / 60
-    assert 0.9 * 0.5 * QUOTA + spaced - 2 <= len(calls) <= 0.5 * QUOTA + spaced + 4
+    while not has_used_the_quota(upstream, began) and time.monotonic() < began + MAX_LOAD_S:
+        load(hosts, 1)  # on a busy machine leases come late
+    assert has_used_the_quota(upstream, began)
+    assert len(upstream.calls) <= 0.5 * QUOTA + spaced_since(began) + 4
     valkey.kill()
     load(hosts, 4)
-    assert len(upstream.calls) <= QUOTA
+    assert time.monotonic() > began + 60 or len(upstream.calls) <= QUOTA
+
+
+def spaced_since(began):
+    """Return how many calls the quota allows since then, besides those at once."""
+    return QUOTA * (time.monotonic() - began) / 60
+
+
+def has_used_the_quota(upstream, began):
+    return len(upstream.calls) >= 0.9 * 0.5 * QUOTA + spaced_since(began) - 2

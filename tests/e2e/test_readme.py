@@ -30,7 +30,7 @@ def port(tmp_path_factory):
 
 def run(command, text: str, **options) -> str:
     done = subprocess.run(
-        command, input=text, capture_output=True, text=True, timeout=60, check=False, **options
+        command, input=text, capture_output=True, text=True, timeout=100, check=False, **options
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -135,8 +135,9 @@ def test_failures_of_providers_are_errors_of_the_sdk(
 ):
     upstream.always(behaviour)
     monkeypatch.setenv("KEY", KEY)
-    retries = "2" if status == 504 else "0"  # no retry after the caller's deadline
-    error = javascript.run(HERE / "sdk_errors.mjs", proxy.url, fresh("embed"), "1", retries)
+    # No retry after the caller's deadline.
+    timeout, retries = ("1", "2") if status == 504 else ("20", "0")
+    error = javascript.run(HERE / "sdk_errors.mjs", proxy.url, fresh("embed"), timeout, retries)
     assert error == {"name": name, "status": status, "code": code}
     if status == 504:
         assert len(upstream.calls) == 1

@@ -1,6 +1,9 @@
 """Starts, reloads and stops of the server lose no request, with either worker class."""
 
+import errno
+import select
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from app.server.base_worker import STOP_IDLE_TIMEOUT_S
 from tests.conftest import WORKER_CLASSES
 from tests.e2e.plain import LINE, Load, Plain, connect, read_all, read_answer
 from tests.support.server import eventually
@@ -35,10 +39,10 @@ def children(server: Plain) -> set[int]:
 def test_sigterm_under_load_loses_no_request(start: Callable[..., Plain]):
     server = start(workers=2)
     with Load(server.port) as load:
-        eventually(lambda: load.answered > 100, 20)
+        eventually(lambda: load.answered > 100)
         server.process.terminate()
-        assert server.process.wait(10) == 0
-        eventually(lambda: load.refused > 8, 5)
+        assert server.process.wait(60) == 0
+        eventually(lambda: load.refused > 8)
     assert load.lost == []
 
 
@@ -46,13 +50,13 @@ def test_hup_under_load_loses_no_request(start: Callable[..., Plain]):
     server = start(workers=2)
     with Load(server.port) as load:
         for _ in range(2):
-            old = eventually(lambda: len(children(server)) == 2 and children(server), 10)
+            old = eventually(lambda: len(children(server)) == 2 and children(server), 60)
             answered = load.answered
-            eventually(lambda answered=answered: load.answered > answered + 100, 20)
+            eventually(lambda answered=answered: load.answered > answered + 100)
             server.process.send_signal(signal.SIGHUP)
-            eventually(lambda old=old: not children(server) & old, 15, "the old workers are gone")
+            eventually(lambda old=old: not children(server) & old, 60, "the old workers are gone")
         answered = load.answered
-        eventually(lambda: load.answered > answered + 100, 20)
+        eventually(lambda: load.answered > answered + 100)
     assert load.lost == []
     assert load.refused == 0
 
@@ -67,33 +71,38 @@ def test_stop_waits_for_requests_and_not_for_idle_connections(start: Callable[..
             connection.sendall(LINE + b"\r\n")
             assert b"Connection: keep-alive" in read_answer(connection)
         begun.sendall(LINE)
-        working.sendall(b"POST /sleep/3.5 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        working.sendall(b"POST /sleep/8 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         time.sleep(0.5)
-        server.process.terminate()
         stopped = time.monotonic()
-        time.sleep(1)
+        server.process.terminate()
+        eventually(lambda: refuses(server.port), what="it accepts no more connections")
         late.sendall(LINE + b"\r\n")  # the client could not know of the stop
-        answer = read_all(late)
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert b"Connection: close" in answer
+        if time.monotonic() - stopped < STOP_IDLE_TIMEOUT_S:  # else it may have been closed before
+            answer = read_all(late)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"Connection: close" in answer
         for connection in (idle, silent):
             assert read_all(connection) == b""
-        assert 1.5 < time.monotonic() - stopped < 3.2
+        assert time.monotonic() - stopped >= STOP_IDLE_TIMEOUT_S
+        assert not select.select([working], [], [], 0)[0]  # which is still at work
         begun.sendall(b"\r\n")
         assert read_all(begun).startswith(b"HTTP/1.1 200 ")
         answer = read_all(working)
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b"Connection: close" in answer
-        server.process.wait(3)
+        server.process.wait(20)
     assert "Traceback" not in server.stderr()
+
+
+def refuses(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
 def test_server_stops_at_once_during_its_start(start: Callable[..., Plain]):
     server = start(workers=2)  # the second is still booting
-    begin = time.monotonic()
     server.process.terminate()
-    server.process.wait(5)
-    assert time.monotonic() - begin < 1.5
+    server.process.wait(20)  # else it would wait for `graceful_timeout`
 
 
 def run(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -105,7 +114,7 @@ def run(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         env=plain._environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
 
@@ -134,11 +143,11 @@ def test_wrong_settings_do_not_replace_good_ones(start: Callable[..., Plain], tm
     old = children(server)
     settings.write_text(WRONG)
     server.process.send_signal(signal.SIGHUP)
-    eventually(lambda: "opnai" in server.stderr(), 10)
+    eventually(lambda: "opnai" in server.stderr(), 60)
     assert server.client(None).get("/").status == 200
     assert children(server) == old
     settings.write_text("")
     server.process.send_signal(signal.SIGHUP)
-    eventually(lambda: children(server) and not children(server) & old, 10)
+    eventually(lambda: children(server) and not children(server) & old, 60)
     assert server.client(None).get("/").status == 200
     assert "Traceback" not in server.stderr()

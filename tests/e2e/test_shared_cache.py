@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from tests.support.server import ROOT, eventually
 from tests.support.vectors import assert_answers
 
 fresh = (f"not in any worker yet, number {i}" for i in itertools.count())
-LATE = 0.05  # maximum seconds added to an answer by Valkey
+TIMEOUT_S = 1  # of requests for Valkey, where it is away: more than a busy machine adds to most
 
 
 def take(number):
@@ -30,8 +31,8 @@ def state(answer):
 
 @pytest.fixture(scope="module")
 def many(start_proxy, valkey):
-    """A proxy with four workers."""
-    return start_proxy(CACHE={"ttl": 600, "url": valkey.url}, workers=4)
+    """A proxy with four workers. Its timeout is long: what comes later than that is a miss."""
+    return start_proxy(CACHE={"ttl": 600, "url": valkey.url, "timeout": 10}, workers=4)
 
 
 @pytest.fixture(scope="module", params=WORKER_CLASSES)
@@ -40,7 +41,7 @@ def hosts(request, start_proxy, valkey):
 
     Valkey also counts for their limits, which are never reached.
     """
-    cache = {"ttl": 600, "url": valkey.url, "max_bytes": 1}
+    cache = {"ttl": 600, "url": valkey.url, "max_bytes": 1, "timeout": TIMEOUT_S}
     limits = {"requests_per_minute": 10**7, "dollars_per_month": 10**6}
     both = {"CACHE": cache, "LIMITS": {"url": valkey.url}}
     keys = {"tests": settings.KEYS["tests"] | limits}
@@ -67,24 +68,31 @@ def stored(valkey, number):
 
 def test_entry_of_one_host_is_found_by_another(hosts, up, upstream):
     one, other = (proxy.client() for proxy in hosts)
-    texts = take(5)
-    assert state(one.embed("embed", texts[:3], caching=True)) == "miss"
-    stored(up, 3)
-    hit = other.embed("embed", texts[:3], caching=True)
-    partial = other.embed("embed", texts, caching=True, dimensions=None)
-    assert [state(hit), state(partial)] == ["hit", "partial"]
-    assert_answers(hit.json, texts[:3], 32)
-    assert_answers(partial.json, texts, 32)
-    assert upstream.seen == texts
-    assert hit.json["usage"] == one.embed("embed", texts[:3]).json["usage"]
+
+    def is_found():
+        upstream.reset()
+        with up.client() as client:
+            client.flushall()
+        texts = take(5)
+        assert state(one.embed("embed", texts[:3], caching=True)) == "miss"
+        stored(up, 3)
+        hit = other.embed("embed", texts[:3], caching=True)
+        partial = other.embed("embed", texts, caching=True, dimensions=None)
+        assert_answers(hit.json, texts[:3], 32)
+        assert_answers(partial.json, texts, 32)
+        if [state(hit), state(partial)] != ["hit", "partial"]:
+            return False  # Valkey has answered too late
+        assert upstream.seen == texts
+        assert hit.json["usage"] == one.embed("embed", texts[:3]).json["usage"]
+        return True
+
+    eventually(is_found)
 
 
 def test_four_workers_call_the_provider_once(many, up, upstream):
     other, text = take(2)
     client = many.client()
-    for _ in range(
-        40
-    ):  # a worker connects at its first request, which on a busy machine takes long
+    for _ in range(40):  # a worker connects at its first request
         client.embed("embed", other, caching=True)
     upstream.reset()
     assert state(client.embed("embed", text, caching=True)) == "miss"
@@ -127,13 +135,13 @@ def test_commands_show_and_clear_both_levels(many, up, upstream):
     stored(up, 4)
     assert "floats" in flask(many, "stats")
     names = [f"{os.uname().nodename}:{pid} " for pid in many.workers()]
-    eventually(lambda: any(map(flask(many, "stats").count, names)), 20, "a worker's report")
+    eventually(lambda: any(map(flask(many, "stats").count, names)), 60, "a worker's report")
     cleared = flask(many, "clear", "--model", "embed")
     assert cleared.startswith("3 entries removed")
-    time.sleep(1.2)  # the second that the command prints
     upstream.reset()
+    # In the worker's memory, too, soon after.
+    eventually(lambda: state(client.embed("embed", texts, caching=True)) == "miss")
     assert {state(client.embed("floats", texts[0], caching=True)) for _ in range(20)} == {"hit"}
-    assert state(client.embed("embed", texts, caching=True)) == "miss"
     assert upstream.seen == texts
 
 
@@ -174,42 +182,47 @@ class Load:
 
 
 def seconds(answers, share):
-    """Return a quantile of durations, of enough answers."""
-    assert len(answers) > 20
+    """Return a quantile of durations."""
     taken = sorted(seconds for _, seconds, _, _ in answers)
     return taken[int(len(taken) * share)]
 
 
-def lost(load, server, break_it):
-    """Return why answers are slower than before, from the second second on, or None.
+def is_known_to_be_away(hosts):
+    """Whether no worker asks Valkey for vectors any more."""
+    texts = [host.client().get("/metrics").text for host in hosts]
+    return all(re.search("^embeddings_proxy_cache_down{.* 1.0$", text, re.M) for text in texts)
 
-    The slowest 1 % may be 0.1 s slower, because of other load on the machine. The median may not:
-    it would show if each answer waited for Valkey.
+
+def lost(hosts, load, server, break_it):
+    """Return whether answers are no slower once Valkey is known to be away, and quantiles of both.
+
+    It would show if each answer waited for Valkey, or one in a hundred.
     """
     started = time.monotonic()
-    time.sleep(1.5)
+    eventually(lambda: len(load.since(started)) > 100)
     well = load.since(started)
-    assert any(hit for *_, hit in well)
+    eventually(lambda: any(hit for *_, hit in load.since(started)), what="hits")
     break_it()
-    broken = time.monotonic()
-    time.sleep(2)
-    then = [answer for answer in load.since(broken + 1) if answer[0] < broken + 2]
+    eventually(lambda: is_known_to_be_away(hosts))
+    known = time.monotonic()
+    eventually(lambda: len(load.since(known)) > 100)
+    then = load.since(known)
     assert not any(hit for *_, hit in then)
+    restarted = time.monotonic()
     server.thaw() if server.process else server.start()
-    eventually(lambda: any(hit for *_, hit in load.since(time.monotonic() - 0.3)), 5, "hits again")
+    eventually(lambda: any(hit for *_, hit in load.since(restarted)), what="hits again")
     seen = [(seconds(part, 0.5), seconds(part, 0.99)) for part in (well, then)]
     (p50, p99), (p50_then, p99_then) = seen
-    return p50_then < p50 + LATE / 2 and p99_then < p99 + 0.1, seen
+    return p50_then < p50 + TIMEOUT_S / 2 and p99_then < p99 + 0.8 * TIMEOUT_S, seen
 
 
 @pytest.mark.parametrize("how", ["kill", "freeze"])
-def test_killed_under_load_it_costs_only_hits_after_two_seconds(hosts, up, upstream, how):
+def test_killed_under_load_it_soon_costs_only_hits(hosts, up, upstream, how):
     """No answer fails. On a busy machine some tries are slow: the best of three counts."""
     tries = []
     with Load(hosts) as load:
-        time.sleep(0.3)
         while len(tries) < 3:
-            well, seen = lost(load, up, getattr(up, how))
+            well, seen = lost(hosts, load, up, getattr(up, how))
             tries.append(seen)
             if well:
                 break
@@ -217,18 +230,20 @@ def test_killed_under_load_it_costs_only_hits_after_two_seconds(hosts, up, upstr
     assert well, tries
 
 
-def test_frozen_server_makes_no_answer_late(many, up, upstream):
-    client = many.client()
-    texts = take(40)
-    client.embed("embed", texts[0], caching=True)
-    usual = max(client.embed("embed", text, caching=True).seconds for text in texts[:10])
+def test_frozen_server_makes_few_answers_late(start_proxy, up, upstream):
+    cache = {"ttl": 600, "url": up.url, "timeout": TIMEOUT_S}
+    client = start_proxy(CACHE=cache, workers=4).client()
+    texts = take(50)
+    for text in texts[:20]:  # a worker connects at its first request
+        client.embed("embed", text, caching=True)
     up.freeze()
     try:
-        answers = [client.embed("embed", text, caching=True) for text in texts[10:]]
+        answers = [client.embed("embed", text, caching=True) for text in texts[20:]]
         assert {answer.status for answer in answers} == {200}
-        assert max(answer.seconds for answer in answers) < usual + LATE + 0.1
-        assert sum(answer.seconds > usual + LATE / 2 for answer in answers) <= 4 * 4
+        assert max(answer.seconds for answer in answers) < TIMEOUT_S + 8
+        # Three of each worker, and some that other load on the machine makes late.
+        assert sum(answer.seconds > 0.9 * TIMEOUT_S for answer in answers) <= 4 * 4
     finally:
         up.thaw()
     (text,) = take(1)
-    eventually(lambda: state(client.embed("embed", text, caching=True)) == "hit", 5)
+    eventually(lambda: state(client.embed("embed", text, caching=True)) == "hit")

@@ -102,7 +102,7 @@ def test_repointed_model_serves_no_old_vector(install, upstream, valkey, redis, 
     before = set(proxy.workers())
     settings(proxy.directory, NEW, upstream, CACHE=cache)
     proxy.process.send_signal(signal.SIGHUP)
-    eventually(lambda: len(proxy.workers()) == 1 and not before & set(proxy.workers()), 30)
+    eventually(lambda: len(proxy.workers()) == 1 and not before & set(proxy.workers()), 60)
     mixed = client.embed("search", ["hello", "another"], caching=True)
     assert mixed.headers["x-proxy-cache"] == "miss"
     assert_of(mixed, NEW, ["hello", "another"])
@@ -142,7 +142,7 @@ def test_the_ledger_has_the_space(install, tmp_path):
                 "SELECT status, space, billed_tokens > 0 FROM usage_requests ORDER BY number"
             ).fetchall()
 
-    eventually(lambda: len(rows()) == 3, 15)
+    eventually(lambda: len(rows()) == 3)
     assert rows() == [(200, space, 1), (412, space, 0), (404, "", 0)]
 
 

@@ -5,7 +5,7 @@ import http.client
 import json
 import time
 
-from tests.e2e.plain import Clients
+from tests.e2e.plain import Clients, was_closed
 from tests.support.settings import KEY
 
 BODY = json.dumps({"model": "embed", "input": ["a b", "c"], "user": "u-1"}).encode()
@@ -35,7 +35,9 @@ class Load(Clients):
                     time.sleep(0.05)
                     continue
                 connection.auto_open = 0
-                while not self._end.is_set() and self._once(connection):
+                while not self._end.is_set() and not was_closed(connection):
+                    if not self._once(connection):
+                        break
                     time.sleep(PAUSE_S)
 
     def _once(self, connection: http.client.HTTPConnection) -> bool:

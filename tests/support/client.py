@@ -85,9 +85,12 @@ class Client:
                 response.begin()
                 return _answer(response, start)
 
-    def raw_bytes(self, data: bytes) -> bytes:
-        """Send bytes; return all bytes until the proxy closes the connection."""
-        with self._sent(data, finish=True) as connection, connection.makefile("rb") as stream:
+    def raw_bytes(self, data: bytes, *, finish: bool = True) -> bytes:
+        """Send bytes; return all bytes until the proxy closes the connection.
+
+        `finish`: close the sending side, for which the proxy takes a slow request to be withdrawn.
+        """
+        with self._sent(data, finish) as connection, connection.makefile("rb") as stream:
             return stream.read()
 
     def _sent(self, data: bytes, finish: bool) -> socket.socket:

@@ -13,7 +13,7 @@ const browser = await puppeteer.launch({
   env: { ...process.env, LANG: "en_US.UTF-8", LC_ALL: "en_US.UTF-8" }, // uPlot refuses en-US@posix
 });
 const pages = new Map(); // by number: {page, context, complaints, requests}
-const timeout = 20000;
+const timeout = 50000;
 
 const commands = {
   async open({ width, height, scheme }) {
@@ -46,7 +46,11 @@ const commands = {
     await page.$eval(selector, (e) => { e.value = ""; });
     await page.type(selector, text);
   },
-  press: ({ page }, { key }) => page.keyboard.press(key),
+  async press({ page }, { key, leaves }) {
+    const left = leaves ? page.waitForNavigation({ waitUntil: "load", timeout }) : null;
+    await page.keyboard.press(key);
+    await left;
+  },
   evaluate: ({ page }, { code }) => page.evaluate(code),
   wait: async ({ page }, { code }) => { await page.waitForFunction(code, { timeout }); },
   upload: async ({ page }, { selector, path }) => { await (await page.$(selector)).uploadFile(path); },

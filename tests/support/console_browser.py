@@ -42,7 +42,7 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         self._process.stdin.close()
         try:
-            self._process.wait(20)
+            self._process.wait(60)
         finally:
             self._process.kill()
             self._process.wait()
@@ -103,9 +103,9 @@ class BrowserPage:
         """Replace the text of a field."""
         self._ask("type", selector=selector, text=text)
 
-    def press(self, key: str) -> None:
-        """Press a key, such as "Tab" or "Enter"."""
-        self._ask("press", key=key)
+    def press(self, key: str, *, leaves: bool = False) -> None:
+        """Press a key, such as "Tab"; ``leaves``: wait for the page that follows."""
+        self._ask("press", key=key, leaves=leaves)
 
     def upload(self, selector: str, path: Path) -> None:
         """Choose a file."""

@@ -35,7 +35,7 @@ def run(script: Path, *arguments: str) -> Any:
     """Run a module that can import the SDK; return its output, which must be JSON."""
     environment = {**os.environ, "NODE_PATH": str(HOME / "node_modules")}
     ran = subprocess.run(
-        [NODE, script, *arguments], env=environment, capture_output=True, text=True, timeout=60
+        [NODE, script, *arguments], env=environment, capture_output=True, text=True, timeout=100
     )
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)

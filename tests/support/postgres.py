@@ -70,7 +70,7 @@ class Postgres:
                 stderr=log,
                 **AS,
             )
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             try:
                 return psycopg.connect(self._address("postgres"), connect_timeout=1).close()
@@ -83,7 +83,7 @@ class Postgres:
         """Stop the server in fast mode: every connection is closed."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait(20)
+            self._process.wait(60)
             self._process = None
 
     def freeze(self) -> None:

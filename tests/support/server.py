@@ -121,7 +121,7 @@ class Proxy:
 
     def _live(self) -> bool:
         assert self.process.poll() is None, f"the proxy did not start\n{self.stderr()}"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         with contextlib.suppress(OSError), contextlib.closing(connection):
             connection.request("GET", "/health/live")
             return connection.getresponse().status == 200
@@ -132,6 +132,12 @@ class Proxy:
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(child) for child in children]
+
+    def in_flight(self) -> int:
+        """Return how many requests it serves, besides the one that asks."""
+        lines = self.client().get("/metrics").text.splitlines()
+        (line,) = [line for line in lines if line.startswith("embeddings_proxy_in_flight ")]
+        return round(float(line.split()[1])) - 1
 
     def stderr(self) -> str:
         """Return the standard error of the proxy so far."""

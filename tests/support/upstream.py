@@ -124,7 +124,7 @@ class Upstream:
         with self._changed:
             self._queue, self._default, self.calls = [], good, []
 
-    def wait_for_calls(self, number: int, seconds: float = 5) -> list[Call]:
+    def wait_for_calls(self, number: int, seconds: float = 20) -> list[Call]:
         """Wait for a number of calls, and return them."""
         with self._changed:
             arrived = self._changed.wait_for(lambda: len(self.calls) >= number, seconds)

@@ -67,7 +67,7 @@ class Valkey:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
         )
-        eventually(self._answers, 10, "Valkey answers")
+        eventually(self._answers, 60, "Valkey answers")
 
     def kill(self) -> None:
         """Send SIGKILL."""

@@ -75,7 +75,7 @@ class VertexFake(GoogleFake):
     def token_uri(self) -> str:
         return f"http://127.0.0.1:{self.port}/token"
 
-    def wait_for_calls(self, number, seconds=5):
+    def wait_for_calls(self, number, seconds=20):
         return [c for c in super().wait_for_calls(number, seconds) if c.path != "/token"]
 
     def authorized(self, headers: Any) -> bool:
