@@ -161,7 +161,7 @@ class SharedCache:
         shared = SharedStats(self.lost, self.spoiled, self.written, self.dropped, away)
         return CacheStats(self.hits, self.misses + self.lost, shared=shared)
 
-    def flush(self, seconds: float = 1.0) -> bool:
+    def flush(self, seconds: float = 20.0) -> bool:
         """Wait until the queue is written; return whether it is. For tests and benchmarks."""
         end = time.monotonic() + seconds
         while self._queued and time.monotonic() < end:

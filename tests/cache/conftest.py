@@ -9,15 +9,17 @@ from app.cache.shared import SharedCache
 from app.cache.tiered import TieredCache
 from tests.cache.contract import TTL
 from tests.cache.flights import Flights
+from tests.redis.patience import PATIENT_S
+from tests.redis.patience import patient_steps as patient_steps
 
 
 @pytest.fixture
-def make(valkey, redis):
+def make(valkey, redis, patient_steps):
     """Makes shared caches; each stands for one worker."""
     made = []
 
     def make(ttl=TTL, url=valkey.url, **options):
-        made.append(SharedCache(url, ttl, timeout=0.5, **options))
+        made.append(SharedCache(url, ttl, timeout=PATIENT_S, **options))
         return made[-1]
 
     yield make

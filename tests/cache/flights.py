@@ -7,8 +7,10 @@ from app.cache.singleflight import SingleFlight
 from app.concurrency.peer import never_left
 from app.domain import NO_FLOW, Vectors
 from app.errors import ClientError
+from tests.support.server import eventually
 
 SOURCE = ("p", "m")
+HANGS_S = 20  # seconds after which a thread hangs
 
 
 class FakeJob:
@@ -53,14 +55,17 @@ class Flights:
     def __init__(self):
         self.flights, self.jobs, self.stored = SingleFlight(), [], {}
         self.fail_start, self.flow, self.charged = None, NO_FLOW, []
+        self.at_start = lambda job: None  # called with each job
         self.started = threading.Semaphore(0)
 
     def start(self, keys, deadline, wake, on_part):
         if self.fail_start is not None:
             raise self.fail_start
-        self.jobs.append(FakeJob(self.flights, keys, deadline, wake, on_part))
+        job = FakeJob(self.flights, keys, deadline, wake, on_part)
+        self.at_start(job)
+        self.jobs.append(job)
         self.started.release()
-        return self.jobs[-1]
+        return job
 
     def verify(self, pairs):
         """Accepts all vectors."""
@@ -71,18 +76,16 @@ class Flights:
     def charge_later(self, source, tokens):
         self.charged.append((source, tokens))
 
-    def fetch(self, *keys, seconds=10.0, has_left=never_left):
+    def fetch(self, *keys, seconds=60.0, has_left=never_left):
         return Fetch(self, keys, seconds, has_left)
 
     def job(self):
         """Return the next job that is started."""
-        assert self.started.acquire(timeout=5)
+        assert self.started.acquire(timeout=HANGS_S)
         return self.jobs[-1]
 
     def wait_for_waiters(self, key, number):
-        end = time.monotonic() + 5
-        while len(self.flights._loads[key].waiters) < number:
-            assert time.monotonic() < end
+        eventually(lambda: len(self.flights._loads[key].waiters) >= number, HANGS_S)
 
     def assert_nothing_left(self):
         assert self.flights._loads == {}
@@ -91,7 +94,8 @@ class Flights:
 class Fetch:
     def __init__(self, flights, keys, seconds, has_left):
         self.result = None
-        self._thread = threading.Thread(target=self._run, args=(flights, keys, seconds, has_left))
+        arguments = flights, keys, seconds, has_left
+        self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
         self._thread.start()
 
     def _run(self, flights, keys, seconds, has_left):
@@ -102,6 +106,6 @@ class Fetch:
             self.result = error
 
     def join(self):
-        self._thread.join(5)
+        self._thread.join(HANGS_S)
         assert not self._thread.is_alive()
         return self.result

@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cache.chunks import MAX_BYTES, MAX_KEYS, MIN_BYTES, START_BYTES, ChunkSize, next_size
-from app.cache.shared import MAX_WRITE_BYTES, MAX_WRITE_ENTRIES, SharedCache
+from app.cache.shared import MAX_WRITE_BYTES, MAX_WRITE_ENTRIES, SharedCache, SharedSpace
 from app.domain import Entry
 from tests.cache.levels import level
+from tests.redis.patience import PATIENT_S, be_patient
 from tests.redis.servers import SlowRelay, talking
 from tests.support.server import eventually
 
 WIDTH = 1536
 TIMEOUT_S = 0.05
-#: Seconds that the quickest of several look-ups with a timeout of 50 ms may take here. Other
-#: processes use the cores too, and may delay one of them for longer.
+#: Seconds that a look-up with a timeout of 50 ms may take here. Other processes use the cores too,
+#: and may delay one of them for longer: it is repeated.
 AT_MOST_S = 0.2
 SIZES = st.integers(MIN_BYTES, MAX_BYTES)
 SECONDS = st.floats(0, 10)
@@ -71,18 +72,26 @@ def test_a_chunk_has_at_least_one_key_and_is_bounded(value_bytes):
 @pytest.fixture(scope="module")
 def stored(valkey):
     """2,048 keys; the server has their vectors."""
-    keys = [os.urandom(20) for _ in range(2048)]
-    cache = SharedCache(valkey.url, 3600)
-    eventually(cache.remote.ready)
-    level(cache, "m", WIDTH).put((key, vector(key)) for key in keys)
-    assert cache.flush(10)
-    assert (cache.written, cache.dropped) == (len(keys), 0)
-    cache.close()
+    return store(valkey, 2048)
+
+
+def store(valkey, number):
+    """Store the vectors of so many new keys; return the keys."""
+    keys = [os.urandom(20) for _ in range(number)]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        be_patient(monkeypatch)
+        cache = SharedCache(valkey.url, 3600, timeout=PATIENT_S)
+        for start in range(0, number, 2048):  # no more than may wait to be written
+            written = keys[start : start + 2048]
+            level(cache, "m", WIDTH).put((key, vector(key)) for key in written)
+            assert cache.flush()
+        assert (cache.written, cache.dropped) == (number, 0)
+        cache.close()
     return keys
 
 
 @pytest.fixture
-def over(valkey):
+def over(valkey, patient_steps):
     """Makes a cache over a link with this many bytes/s; returns cache and link."""
     with contextlib.ExitStack() as stack:
 
@@ -91,7 +100,7 @@ def over(valkey):
             port = stack.enter_context(talking(relay))
             cache = SharedCache(f"redis://127.0.0.1:{port}", 3600, timeout=timeout_s)
             stack.callback(cache.close)
-            eventually(cache.remote.ready)
+            eventually(lambda: cache.remote.ready() and not cache.remote.breaker.is_open)
             return cache, relay
 
         yield over
@@ -116,47 +125,58 @@ def look_up(cache, keys):
     return number, seconds
 
 
+class LookUps:
+    """Look-ups in one cache, each repeated until it is as it must be."""
+
+    def __init__(self, cache):
+        self.cache, self.keys, self.empty = cache, 0, 0
+
+    def until(self, is_good, keys):
+        """Repeat a look-up until ``is_good`` of the number found, and of the seconds."""
+
+        def ask():
+            found = look_up(self.cache, keys)
+            self.keys += len(keys)
+            self.empty += not found[0]
+            return is_good(*found)
+
+        eventually(ask)
+
+
 @pytest.mark.parametrize("megabytes_per_s", [1, 10])
 def test_chunks_received_before_the_timeout_are_used(over, stored, megabytes_per_s):
     cache, relay = over(megabytes_per_s * 1e6)
-    took = []
+    asks = LookUps(cache)
     for size in (1024, 2048, 1024):
-        number, seconds = look_up(cache, stored[:size])
-        assert 0 < number < size
-        took.append(seconds)
-        assert look_up(cache, stored[:1])[0] == 1
-    assert min(took) < AT_MOST_S
-    assert cache.hits + cache.misses + cache.lost == 1024 + 2048 + 1024 + 3
+        asks.until(lambda n, seconds, m=size: 0 < n < m and seconds < AT_MOST_S, stored[:size])
+        asks.until(lambda n, _: n == 1, stored[:1])
+    assert cache.hits + cache.misses + cache.lost == asks.keys
     assert cache.misses == 0
     assert not cache.remote.breaker.is_open
     eventually(lambda: cache.remote._helpers.in_flight == 0)
     # One for each thread that asks at a time: the background's, a chunk's, and that of the look-up
-    # beside it. None is lost, or there would be one for each look-up.
-    assert relay.connections <= 3
+    # beside it. None is lost, or there would be one for each look-up. (Each that failed may keep
+    # one, and each third opens the breaker, which closes all.)
+    assert relay.connections <= 3 + 2 * asks.empty
 
 
-def test_8192_vectors_keep_the_timeout_and_what_came_is_used(valkey):
-    keys = [os.urandom(20) for _ in range(8192)]
+def test_8192_vectors_keep_the_timeout_and_what_came_is_used(valkey, patient_steps):
+    keys = store(valkey, 8192)
     cache = SharedCache(valkey.url, 3600, timeout=TIMEOUT_S)
-    eventually(cache.remote.ready)
-    for start in range(0, len(keys), 2048):  # no more than may wait to be written
-        space = level(cache, "m", WIDTH)
-        space.put((key, vector(key)) for key in keys[start : start + 2048])
-        assert cache.flush(20)
-    assert (cache.written, cache.dropped) == (len(keys), 0)
+    asks = LookUps(cache)
+    asks.until(lambda n, _: n == 1, keys[:1])  # the first waits for a probe
+    failures, empty = cache.remote.failures, asks.empty
     with valkey.client() as client:
         before = client.info("stats")["total_connections_received"]
-        took = []
         for _ in range(3):
-            number, seconds = look_up(cache, keys)
-            assert number > 0
-            took.append(seconds)
-            assert look_up(cache, keys[:1])[0] == 1  # beside the end of the last chunk
-        assert min(took) < AT_MOST_S
+            asks.until(lambda n, seconds: n > 0 and seconds < AT_MOST_S, keys)
+            asks.until(lambda n, _: n == 1, keys[:1])  # beside the end of the last chunk
         eventually(lambda: cache.remote._helpers.in_flight == 0)
         after = client.info("stats")["total_connections_received"]
-    assert after - before <= 2  # one that is busy with the last chunk, and one beside it
-    assert cache.remote.failures == 0
+    empty = asks.empty - empty
+    # One that is busy with the last chunk, and one beside it; of those that failed as above.
+    assert after - before <= 2 + 2 * empty
+    assert cache.remote.failures - failures <= empty
     assert not cache.remote.breaker.is_open
     cache.close()
 
@@ -173,13 +193,13 @@ def test_bytes_in_flight_are_those_of_one_chunk(over, stored):
 
 
 def test_all_keys_are_found_in_order_within_a_long_timeout(over, stored):
-    cache, _ = over(1e9, timeout_s=10)
+    cache, _ = over(1e9, timeout_s=PATIENT_S)
     assert look_up(cache, stored)[0] == len(stored)
     assert cache.hits == len(stored)
 
 
 def test_missing_keys_stay_in_their_places(over, stored):
-    cache, _ = over(1e9, timeout_s=10)
+    cache, _ = over(1e9, timeout_s=PATIENT_S)
     mixed = [key for pair in zip(stored, stored[::-1], strict=True) for key in pair]
     keys = [key if place % 3 else key[::-1] for place, key in enumerate(mixed)]
     found = level(cache, "m", WIDTH).get(keys)
@@ -188,7 +208,7 @@ def test_missing_keys_stay_in_their_places(over, stored):
 
 
 def test_chunks_before_a_broken_connection_are_used(over, stored):
-    cache, _ = over(1e9, timeout_s=10)
+    cache, _ = over(1e9, timeout_s=PATIENT_S)
     keys = cache._chunk_size.keys(WIDTH * 4)
     replies = iter([[b"", *[None] * (keys - 1)], ConnectionError("gone")])
 
@@ -210,11 +230,11 @@ def test_chunks_before_a_broken_connection_are_used(over, stored):
 
 
 def test_a_write_is_bounded_in_entries_and_bytes(valkey):
-    cache = SharedCache(valkey.url, 3600)
-    key = os.urandom(20)
+    cache = SharedCache(valkey.url, 3600)  # its background task is not started
+    space, key = SharedSpace(b"m", "prefix:", WIDTH), os.urandom(20)
     large = Entry(b"\0" * (MAX_WRITE_BYTES + 1), 1)
     entries = [vector(key)] * 100 + [large] * 2 + [Entry(b"\0" * 4, 1)] * 600
-    cache._queue.extend((cache.for_space("m", WIDTH), key, entry) for entry in entries)
+    cache._queue.extend((space, key, entry) for entry in entries)
     batches = []
     while batch := cache._take():
         batches.append([entry for _, _, entry in batch])

@@ -16,18 +16,19 @@ from app.cache.tiered import TieredCache
 from app.cli import commands as cli
 from tests.cache.contract import entry, key
 from tests.cache.levels import level
+from tests.redis.patience import PATIENT_S
 from tests.support.server import eventually, free_port
 from tests.test_config_spaces import space_of
 
 
 @pytest.fixture
-def make(valkey, redis):
+def make(valkey, redis, patient_steps):
     """Makes caches of both levels; each stands for one worker."""
     made = []
 
     def make():
         def second(cleared, report):
-            return SharedCache(valkey.url, 3600, timeout=0.5, cleared=cleared, report=report)
+            return SharedCache(valkey.url, 3600, timeout=PATIENT_S, cleared=cleared, report=report)
 
         made.append(TieredCache(MemoryCache(2**20, 3600), second))
         return made[-1]
@@ -42,18 +43,19 @@ def fill(cache, model, numbers):
     assert cache.shared.flush()
 
 
-def polled(cache):
-    """Wait until the worker has read again which models were cleared."""
+def clear_and_poll(redis, cache, *space):
+    """Clear, and wait until the worker has read which spaces were cleared; return the number."""
     before = cache._epoch
-    eventually(lambda: cache._epoch > before, 3)
+    removed = clear(redis, "embeddings", *space)
+    eventually(lambda: cache._epoch > before)
+    return removed
 
 
 def test_clear_of_a_model_keeps_other_models(make, redis):
     one = make()
     fill(one, "m", range(5))
     fill(one, "n", range(3))
-    assert clear(redis, "embeddings", "m") == 5
-    polled(one)
+    assert clear_and_poll(redis, one, "m") == 5
     assert level(one).get([key(1)]) == [None]
     assert level(one, "n", 8).get([key(1)]) == [entry(1)]  # from the second level: memory is empty
     other = make()
@@ -66,9 +68,8 @@ def test_clear_removes_all_models_and_no_foreign_key(make, redis):
     fill(one, "m", range(5))
     fill(one, "n", range(3))
     redis.set("of another program", 1)
-    assert clear(redis, "embeddings") == 8
+    assert clear_and_poll(redis, one) == 8
     assert redis.get("of another program")
-    polled(one)
     for model in ("m", "n"):
         assert level(one, model, 8).get([key(1)]) == [None]
     fill(one, "m", [1])
@@ -78,8 +79,7 @@ def test_clear_removes_all_models_and_no_foreign_key(make, redis):
 def test_entry_written_by_a_request_from_before_clear_is_not_found(make, redis):
     cache = make()
     under_way = level(cache)  # a request in flight
-    clear(redis, "embeddings", "m")
-    polled(cache)
+    clear_and_poll(redis, cache, "m")
     under_way.put([(key(1), entry(1))])
     assert cache.shared.flush()
     assert level(cache).get([key(1)]) == [None]
@@ -99,7 +99,7 @@ def test_stats_list_models_and_workers(make, redis):
     level(one).get([key(1), key(1000)])
     fields = {"time": time.time() - 100}
     redis.hset("embeddings:2:workers", "gone:1", json.dumps(fields))
-    eventually(lambda: _worker(redis, 65), 3)
+    eventually(lambda: _has_reported(redis, entries=65, misses=1))
     models = {"m": ["b", "a"], "never used": ["c"]}
     found = stats(redis, "embeddings", models)
     assert found["shared"].keys() == {"m", f"unknown ({digest('old model')})"}
@@ -120,13 +120,14 @@ def test_stats_list_models_and_workers(make, redis):
     assert "1, 0, 0" in text or "0, 1, 0, 0" in text
 
 
-def _worker(redis, entries):
-    (report, *_) = [
-        json.loads(value)
-        for name, value in redis.hgetall("embeddings:2:workers").items()
-        if name != b"gone:1"
-    ] or [None]
-    return report and report["memory"]["entries"] == entries and report["memory"]["misses"]
+def _has_reported(redis, entries, misses):
+    """Return whether the worker has reported so many entries, and misses of both levels."""
+    for name, value in redis.hgetall("embeddings:2:workers").items():
+        report = json.loads(value)
+        if name != b"gone:1":
+            missed = report["memory"]["misses"], report["shared"]["misses"]
+            return report["memory"]["entries"] == entries and missed == (misses, misses)
+    return False
 
 
 def test_stats_of_an_empty_cache_are_a_table(redis):

@@ -10,6 +10,7 @@ from app.factory import create_app
 from app.providers import registry
 from app.providers.base import Capabilities
 from tests.api.fake import WIDTH, FakeProvider, ask, settings
+from tests.redis.patience import PATIENT_S
 from tests.support.server import eventually
 
 
@@ -37,7 +38,7 @@ class Embeds:
 
 
 @pytest.fixture
-def installation(monkeypatch, valkey, redis):
+def installation(monkeypatch, valkey, redis, patient_steps):
     """Makes an app as another worker would, its provider and its cache."""
     made = []
 
@@ -53,7 +54,7 @@ def installation(monkeypatch, valkey, redis):
         deployments = [{"provider": "fake", "model": upstream}]
         names = ("embed", "steady", "org/model")
         models = {n: {"dimensions": WIDTH, "deployments": deployments, **model} for n in names}
-        given = settings(CACHE={"ttl": 3600, "url": url, "timeout": 0.5}, MODELS=models)
+        given = settings(CACHE={"ttl": 3600, "url": url, "timeout": PATIENT_S}, MODELS=models)
         given["PROVIDERS"]["fake"] |= kind or {}
         client = create_app(given).test_client()
         made.append(caches[0])

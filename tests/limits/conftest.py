@@ -5,10 +5,22 @@ import pytest
 from app.limits.counters.memory import MemoryWindows
 from app.limits.counters.redis import SharedWindows
 from app.limits.limiter import Limiter
+from tests.redis.patience import PATIENT_S
+from tests.redis.patience import patient_steps as patient_steps
 from tests.support.clock import Clock
+from tests.support.server import eventually
 
 #: In seconds, UTC, and far ahead: Valkey expires keys by a clock of its own.
 MIDNIGHT = 86_400.0 * 27_000
+
+
+def await_sent(*many):
+    """Wait until all corrections and charges are sent."""
+    for windows in many:
+        task = windows.remote._task
+        runs = task.runs + 2  # the one that goes on may have begun before, and the next
+        eventually(lambda w=windows, t=task, n=runs: w.remote.wake() or t.runs >= n)
+        assert (windows._changes, windows._charges, windows._sending) == ({}, {}, [])
 
 
 @pytest.fixture
@@ -28,11 +40,11 @@ def make(clock):
 
 
 @pytest.fixture
-def make_windows(valkey, redis):
+def make_windows(valkey, redis, patient_steps):
     """Makes windows in the server, one for each worker."""
     made = []
 
-    def make(clock=None, url=valkey.url, timeout=0.5):
+    def make(clock=None, url=valkey.url, timeout=PATIENT_S):
         made.append(SharedWindows(url, timeout=timeout, clock=clock))
         return made[-1]
 
@@ -48,6 +60,7 @@ def make_quiet_windows(make_windows):
     def make(clock=None, **options):
         windows = make_windows(clock, **options)
         windows.remote.wake = lambda: None
+        windows.remote._round_s = 3600
         return windows
 
     return make

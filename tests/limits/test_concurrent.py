@@ -9,6 +9,7 @@ from app.errors import RateLimited
 from app.limits.counters.memory import MemoryWindows
 from app.limits.counters.redis import SharedWindows
 from app.limits.limiter import GRACE_S, Limiter
+from tests.redis.patience import PATIENT_S
 from tests.support.server import eventually, free_port
 from tests.support.valkey import Valkey
 
@@ -113,8 +114,11 @@ def test_in_memory_each_worker_has_a_share(clock):
     refusal(few, team(1))
 
 
-def test_requests_of_a_killed_worker_are_counted_until_they_expire(valkey, redis, clock):
-    killed, other = (Limiter(SharedWindows(valkey.url, timeout=0.5, clock=clock)) for _ in range(2))
+def test_requests_of_a_killed_worker_are_counted_until_they_expire(
+    valkey, redis, clock, patient_steps
+):
+    windows = [SharedWindows(valkey.url, timeout=PATIENT_S, clock=clock) for _ in range(2)]
+    killed, other = map(Limiter, windows)
     killed.admit(team(), request(timeout=10))
     killed.admit(team(), request(timeout=600))
     killed.windows.close()
@@ -141,16 +145,16 @@ def test_without_the_server_no_request_is_refused():
     windows.close()
 
 
-def test_end_without_a_reply_is_sent_when_the_server_answers_again(clock):
+def test_end_without_a_reply_is_sent_when_the_server_answers_again(clock, patient_steps):
     with Valkey(appendonly="yes", appendfsync="always") as server:
-        limiter = Limiter(SharedWindows(server.url, timeout=0.5, clock=clock))
+        limiter = Limiter(SharedWindows(server.url, timeout=PATIENT_S, clock=clock))
         grant = limiter.admit(team(1), request())
         assert grant.windows
         server.kill()
         limiter.settle(grant, DONE, {})
         assert limiter.windows._ended
         server.start()
-        eventually(lambda: not limiter.windows._ended, 5)
-        grant = eventually(lambda: (g := limiter.admit(team(1), request())).windows and g, 5)
+        eventually(lambda: not limiter.windows._ended)
+        grant = eventually(lambda: (g := limiter.admit(team(1), request())).windows and g)
         refusal(limiter, team(1))
         limiter.windows.close()

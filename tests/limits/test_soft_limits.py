@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app.config import DeploymentSettings, ModelSettings, SettingsError, check
 from app.domain import Caller, EmbeddingRequest, Outcome, Vectors
+from app.limits import soft_limits
 from app.limits.counters.memory import MemoryWindows
 from app.limits.counters.redis import SharedWindows
 from app.limits.key_labels import MAX_LABELLED_KEYS, OTHER_KEYS, KeyLabels
@@ -15,6 +16,8 @@ from app.limits.limiter import Limiter
 from app.limits.pricing import Prices
 from app.limits.soft_limits import SoftLimits
 from tests.api.fake import settings
+from tests.limits.conftest import await_sent
+from tests.redis.patience import PATIENT_S
 from tests.support.clock import Clock
 from tests.support.server import eventually, free_port
 
@@ -48,8 +51,9 @@ def webhook():
 
 
 @pytest.fixture
-def make(clock, webhook):
+def make(clock, webhook, monkeypatch):
     """Makes started limiters by this clock, one for each worker."""
+    monkeypatch.setattr(soft_limits, "SHUTDOWN_TIMEOUT_S", PATIENT_S)
     made = []
 
     def make(windows=None, workers=1):
@@ -149,11 +153,11 @@ def test_a_request_never_waits_for_a_warning(make, webhook, monkeypatch):
 
     def claim(*_):
         entered.set()
-        return held.wait(10)
+        return held.wait(PATIENT_S)
 
     monkeypatch.setattr(limiter.windows, "claim", claim)
     use(limiter, Caller("team", tokens_per_day=10, warn_at=0.5), 5)
-    assert entered.wait(10)
+    assert entered.wait(PATIENT_S)
     use(limiter, Caller("other", tokens_per_day=10, warn_at=0.5), 5)
     assert webhook.sent == []
     held.set()
@@ -176,14 +180,15 @@ def test_unexpected_exception_does_not_end_the_thread(make, webhook, monkeypatch
     assert len(webhook.sent) == 1
 
 
-def test_workers_sharing_counters_warn_once(make, clock, webhook, valkey, redis):
+def test_workers_sharing_counters_warn_once(make, clock, webhook, valkey, redis, patient_steps):
     clock.now = 60.0 * 40_000_000  # far ahead, because the server expires keys by its own clock
-    workers = [make(SharedWindows(valkey.url, timeout=0.5, clock=clock)) for _ in range(3)]
+    windows = [SharedWindows(valkey.url, timeout=PATIENT_S, clock=clock) for _ in range(3)]
+    workers = [make(of_one) for of_one in windows]
     team = Caller("team", tokens_per_month=100, warn_at=0.8)
     for _ in range(3):
         for worker in workers:
             use(worker, team, 10)
-            eventually(lambda w=worker: not w.windows._charges and not w.windows._sending)
+            await_sent(worker.windows)
     for worker in workers:
         settled(worker)
     assert len(webhook.sent) == 1

@@ -38,7 +38,7 @@ def receiver():
             body = self.rfile.read(int(self.headers["content-length"]))
             known.requests.append((dict(self.headers), body))
             if known.hold is not None:
-                known.hold.wait(10)
+                known.hold.wait(60)
             self.send_response(known.statuses.pop(0) if known.statuses else 200)
             self.send_header("location", "/elsewhere")
             self.send_header("content-length", "0")
@@ -57,11 +57,17 @@ def receiver():
 
 
 @pytest.fixture
-def start(receiver):
+def patient_close(monkeypatch):
+    """Let the end wait for messages as long as a busy machine needs."""
+    monkeypatch.setattr(module, "SHUTDOWN_TIMEOUT_S", 20.0)
+
+
+@pytest.fixture
+def start(receiver, patient_close):
     started = []
 
     def start(url=None, wait=lambda _: False):
-        made = NotifySettings(url or receiver.url, SECRET, timeout=5)
+        made = NotifySettings(url or receiver.url, SECRET, timeout=60)
         hook = Webhook(made, clock=lambda: 1_700_000_000.5, wait=wait)
         hook.start()
         started.append(hook)
@@ -141,8 +147,8 @@ def test_queue_is_bounded_and_send_never_waits(receiver, start, monkeypatch, cap
     eventually(lambda: hook.state() == (3, 0, 1))
 
 
-def test_close_tries_queued_messages_once(receiver):
-    hook = Webhook(NotifySettings(receiver.url, SECRET))
+def test_close_tries_queued_messages_once(receiver, patient_close):
+    hook = Webhook(NotifySettings(receiver.url, SECRET, timeout=60))
     receiver.statuses = [500]
     for number in range(2):
         hook.send(f"msg_{number}", "t", {})

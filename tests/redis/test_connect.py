@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 
 import pytest
 import redis as redis_py
@@ -12,6 +11,7 @@ from app.cache.shared import SharedCache
 from app.redis.connect import close, connect, without_secrets
 from tests.cache.contract import entry, key
 from tests.cache.levels import level
+from tests.redis.patience import PATIENT_S
 from tests.redis.servers import silent, talking
 from tests.support.server import eventually
 from tests.support.valkey import Valkey
@@ -22,7 +22,7 @@ def open_client():
     """`connect`, closed at the end."""
     with contextlib.ExitStack() as stack:
 
-        def open_client(url, timeout_s=2.0):
+        def open_client(url, timeout_s=PATIENT_S):
             client = connect(url, timeout_s)
             stack.callback(client.close)
             return client
@@ -57,7 +57,7 @@ def test_a_cluster_serves_as_cache(open_client):
             eventually(lambda: b"cluster_state:ok" in admin.execute_command("CLUSTER", "INFO"))
         url = f"redis+cluster://127.0.0.1:{server.port}"
         assert open_client(url).ping()
-        cache = SharedCache(url, 3600, timeout=0.5)
+        cache = SharedCache(url, 3600, timeout=PATIENT_S)
         space = level(cache)
         space.put((key(n), entry(n)) for n in range(64))
         assert cache.flush()
@@ -151,7 +151,14 @@ def test_options_of_a_url_do_not_replace_the_timeouts(open_client):
 
 
 def test_close_ends_a_running_read():
-    with talking(silent) as port:
+    asked = threading.Event()
+
+    def talk(connection):
+        connection.recv(1000)
+        asked.set()
+        silent(connection)
+
+    with talking(talk) as port:
         client = connect(f"redis://localhost:{port}", 60)
         errors = []
 
@@ -163,8 +170,7 @@ def test_close_ends_a_running_read():
 
         thread = threading.Thread(target=ask)
         thread.start()
-        eventually(lambda: client.connection_pool._in_use_connections)
-        time.sleep(0.02)
+        assert asked.wait(PATIENT_S)
         close(client)
-        thread.join(5)
+        thread.join(PATIENT_S)
         assert len(errors) == 1

@@ -17,20 +17,13 @@ from app.limits.counters.windows import Change, Take
 from app.limits.limiter import Limiter, make_limiter
 from app.limits.periods import MINUTE, Calendar, Sliding
 from tests.api.fake import settings as app_settings
-from tests.limits.conftest import MIDNIGHT
+from tests.limits.conftest import MIDNIGHT, await_sent
+from tests.redis.patience import PATIENT_S
 from tests.support.clock import Clock
 from tests.support.server import eventually, free_port
 from tests.support.valkey import Valkey
 
 DAY = Calendar("day")
-
-
-def sent(*many):
-    """Wait until all corrections are sent."""
-    for windows in many:
-        eventually(lambda w=windows: not w._changes and not w._charges and not w._sending)
-        windows.remote.wake()
-        time.sleep(0.02)
 
 
 def test_two_workers_share_counters(make_windows, clock):
@@ -58,7 +51,7 @@ def test_correction_applies_to_the_period_of_the_take(make_windows, clock):
     take = [Take("{k}:0", 1000, MINUTE, 100)]
     period = windows.take(take).windows[0].period_number
     windows.change([Change("{k}:0", MINUTE, period, 40, 0)])
-    sent(windows)
+    await_sent(windows)
     assert windows.take(take).windows[0].current == 160
     clock.now += 60
     assert windows.take(take).windows[0].before == 160
@@ -66,7 +59,7 @@ def test_correction_applies_to_the_period_of_the_take(make_windows, clock):
     windows.change([Change("{k}:0", MINUTE, period + 1, 0, 7)])
     windows.change([Change("{k}:0", MINUTE, period - 1, 0, 10**6)])  # expired
     windows.change([Change("{unused}:0", MINUTE, period, 0, 5)])
-    sent(windows)
+    await_sent(windows)
     (window,) = windows.take(take).windows
     assert (window.before, window.current) == (0, 207)
 
@@ -74,7 +67,7 @@ def test_correction_applies_to_the_period_of_the_take(make_windows, clock):
 def test_counters_expire_by_the_clock_of_the_server(make_windows, redis):
     windows = make_windows()
     (window,) = windows.take([Take("{k}:0", 3, MINUTE, 1)]).windows
-    assert abs(window.now - time.time()) < 5
+    assert abs(window.now - time.time()) < 60
     (name,) = redis.keys("*")
     assert name == b"embeddings:limits:2:{k}:0"
     assert 0 < redis.ttl(name) <= 120
@@ -95,9 +88,9 @@ def test_counters_expire_by_the_clock_of_the_server(make_windows, redis):
         max_size=25,
     )
 )
-def test_redis_and_memory_decide_alike(make_windows, redis, steps):
+def test_redis_and_memory_decide_alike(make_quiet_windows, redis, steps):
     clock = Clock(MIDNIGHT)
-    shared, memory = make_windows(clock), MemoryWindows(clock=clock)
+    shared, memory = make_quiet_windows(clock), MemoryWindows(clock=clock)
     redis.flushdb()
     for gap, first, second, more in steps:
         clock.now += gap
@@ -151,7 +144,7 @@ def test_limiter_with_redis_windows(make_windows, clock):
     limiters[0].settle(grant, outcome(30), {})
     assert grant.headers["x-ratelimit-remaining-requests"] == "2"
     assert grant.headers["x-ratelimit-remaining-tokens"] == "20"
-    sent(limiters[0].windows)
+    await_sent(limiters[0].windows)
     with pytest.raises(RateLimited, match=r"of this end user: limit 50, used 30, requested 21"):
         limiters[1].admit(busy, request(21, user="a"))
     grant = limiters[1].admit(busy, request(50, user="b"))
@@ -169,27 +162,27 @@ def test_names_of_keys_and_users_are_not_sent_to_redis(make_windows, redis):
 
 
 def test_dead_server_does_not_refuse_or_delay_requests(make_windows):
-    windows = make_windows(url=f"redis://127.0.0.1:{free_port()}", timeout=0.05)
+    windows = make_windows(url=f"redis://127.0.0.1:{free_port()}")
     limiter = Limiter(windows)
     start = time.monotonic()
     for _ in range(20):
         grant = limiter.admit(team(requests_per_minute=1), request())
         limiter.settle(grant, outcome(1), {})
         assert grant.headers == {}
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < PATIENT_S / 2  # which is the timeout of each
     assert windows.state() == (20, 0, True)
 
 
-def test_counting_resumes_when_the_server_returns(clock):
+def test_counting_resumes_when_the_server_returns(clock, patient_steps):
     with Valkey() as server:
-        windows = SharedWindows(server.url, timeout=0.5, clock=clock)
+        windows = SharedWindows(server.url, timeout=PATIENT_S, clock=clock)
         take = [Take("{k}:0", 1, MINUTE, 1)]
         assert windows.take(take).refused == -1
         assert windows.take(take).refused == 0
         server.kill()
         assert windows.take(take) is None
         server.start()  # empty, without scripts
-        eventually(lambda: windows.take(take), 3)
+        eventually(lambda: windows.take(take))
         assert windows.take(take).refused == 0
         assert windows.state().unchecked >= 1
         assert not windows.state().away
@@ -198,7 +191,7 @@ def test_counting_resumes_when_the_server_returns(clock):
 
 def test_corrections_that_cannot_be_sent_are_dropped_and_counted(make_windows, monkeypatch):
     monkeypatch.setattr(shared_windows, "MAX_WAITING", 3)
-    windows = make_windows(url=f"redis://127.0.0.1:{free_port()}", timeout=0.05)
+    windows = make_windows(url=f"redis://127.0.0.1:{free_port()}")
     windows.change([Change(f"{n}", MINUTE, 1, 0, 1) for n in range(5)])
     windows.change([Change("0", MINUTE, 1, 0, 1)])
     assert windows.dropped == 2
@@ -213,13 +206,14 @@ def test_corrections_that_cannot_be_sent_are_dropped_and_counted(make_windows, m
     assert windows.dropped == 5
 
 
-def test_take_change_and_charge_on_a_cluster(clock):
+def test_take_change_and_charge_on_a_cluster(clock, patient_steps):
     options = {"cluster_enabled": "yes", "cluster_announce_ip": "127.0.0.1"}
     with Valkey(**options) as server:
         with server.client() as admin:
             admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             eventually(lambda: b"cluster_state:ok" in admin.execute_command("CLUSTER", "INFO"))
-        windows = SharedWindows(f"redis+cluster://127.0.0.1:{server.port}", timeout=5, clock=clock)
+        url = f"redis+cluster://127.0.0.1:{server.port}"
+        windows = SharedWindows(url, timeout=PATIENT_S, clock=clock)
         limiter = Limiter(windows)
         everything = team(
             requests_per_minute=2,
@@ -229,7 +223,7 @@ def test_take_change_and_charge_on_a_cluster(clock):
         )
         grant = limiter.admit(everything, request(40, user="a"))
         limiter.settle(grant, outcome(30), {})
-        sent(windows)
+        await_sent(windows)
         grant = limiter.admit(everything, request(10, user="a"))
         assert [window.current for window in grant.windows] == [2, 40, 40, 1]
         with pytest.raises(RateLimited):
@@ -237,8 +231,9 @@ def test_take_change_and_charge_on_a_cluster(clock):
         windows.close()
 
 
-def test_settings_select_the_limiter(valkey, redis):
-    checked = config.check(app_settings(LIMITS={"url": valkey.url, "namespace": "n", "timeout": 2}))
+def test_settings_select_the_limiter(valkey, redis, patient_steps):
+    given = {"url": valkey.url, "namespace": "n", "timeout": PATIENT_S}
+    checked = config.check(app_settings(LIMITS=given))
     limiter = make_limiter(checked)
     limiter.admit(team(requests_per_minute=1), request())
     with pytest.raises(RateLimited):

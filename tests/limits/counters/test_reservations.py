@@ -11,9 +11,10 @@ from app.errors import LimitsUnavailable, QuotaExhausted
 from app.limits.counters.redis import SharedWindows
 from app.limits.counters.windows import UsageReservation
 from app.limits.limiter import GRACE_S, Limiter
-from tests.limits.conftest import MIDNIGHT
+from tests.limits.conftest import MIDNIGHT, await_sent
 from tests.limits.counters.charging import DAY, NAME, send, settle, take, used
 from tests.limits.new_limits import NewCaller, declare
+from tests.redis.patience import PATIENT_S
 from tests.support.clock import Clock
 from tests.support.server import eventually, free_port
 from tests.support.valkey import Valkey
@@ -125,19 +126,21 @@ def test_requests_of_a_month_are_counted_after_their_reservations_expired(
     assert [window.current for window in last.windows][1] == len(steps) + 1
 
 
-def test_usage_during_an_outage_is_charged_afterwards():
+def test_usage_during_an_outage_is_charged_afterwards(patient_steps):
     with Valkey() as server:
-        limiter = Limiter(SharedWindows(server.url, timeout=0.5))
+        limiter = Limiter(SharedWindows(server.url, timeout=PATIENT_S))
         key = team(tokens_per_day=100, tokens_per_minute=1000)
         limiter.settle(limiter.admit(key, request(10)), outcome(10), {})
+        await_sent(limiter.windows)  # the server that starts again has not this
         server.kill()
         for _ in range(3):
             grant = limiter.admit(key, request(50))
             assert grant.windows is None
             limiter.settle(grant, outcome(20), {})
         server.start()  # empty: it runs without persistence
-        eventually(lambda: (g := limiter.admit(key, request(1))) and g.windows is not None, 5)
-        eventually(lambda: limiter.admit(key, request(1)).windows[1].current >= 60, 5)
+        eventually(lambda: not limiter.windows.state().away)
+        await_sent(limiter.windows)
+        assert limiter.admit(key, request(1)).windows[1].current == 61
         with pytest.raises(QuotaExhausted, match="limit 100, used"):
             limiter.admit(key, request(41))
         limiter.close()
