@@ -3,6 +3,7 @@
 from tests.checked_settings import SECRET
 
 URL = "must be an http:// or https:// address"
+BLANK = "must not have a space, a line break or another control character"
 SECONDS = "must be greater than 0 and less than or equal to 3600"
 CONCURRENCY = (
     "PROVIDERS['openai']['concurrency']: must be a whole number from 1, 'auto', or its bounds, "
@@ -49,13 +50,25 @@ TABLE = [
     (("PROVIDER",), {}, "PROVIDER: unknown setting (did you mean 'PROVIDERS'?)"),
     (("CACHES",), {}, "CACHES: unknown setting (did you mean 'CACHE'?)"),
     (("CACHE",), {"url": "redis://host:bad"}, f"CACHE['url']: {STORE}"),
+    (("CACHE",), {"url": "redis://[::1/0"}, f"CACHE['url']: {STORE}"),
     (("LIMITS",), {"url": "redis+sentinel://a:1,b:bad/x"}, f"LIMITS['url']: {STORE}"),
     (("USAGE",), {"url": "postgresql://me:x@host:bad/db"}, f"USAGE['url']: {DATABASE}"),
+    (
+        ("USAGE",),
+        {"url": "postgresql://host/db\n"},
+        "USAGE['url']: must not have a line break or another control character",
+    ),
     (
         ("OIDC",),
         {"issuer": "i", "audience": "a", "jwks_url": "https://host:bad/"},
         "OIDC['jwks_url']: must be an https:// address with a number as its port",
     ),
+    (
+        ("OIDC",),
+        {"issuer": "i", "audience": "a", "jwks_url": "https://host/keys\n"},
+        f"OIDC['jwks_url']: {BLANK}",
+    ),
+    (("TRACING",), {"endpoint": "http://host/v1 traces"}, f"TRACING['endpoint']: {BLANK}"),
     (
         (*K[:1], "oidc:alice"),
         KEY,
@@ -99,6 +112,15 @@ TABLE = [
     ((*P, "base_url"), "http://[oops", f"PROVIDERS['openai']['base_url']: {URL}"),
     ((*P, "base_url"), "http://host:port", f"PROVIDERS['openai']['base_url']: {URL}"),
     ((*P, "base_url"), "http://host:99999", f"PROVIDERS['openai']['base_url']: {URL}"),
+    ((*P, "base_url"), "http://host/v1\n", f"PROVIDERS['openai']['base_url']: {BLANK}"),
+    ((*P, "base_url"), "http://host\n", f"PROVIDERS['openai']['base_url']: {BLANK}"),
+    ((*P, "base_url"), "http://host/v 1", f"PROVIDERS['openai']['base_url']: {BLANK}"),
+    (
+        (*P, "base_url"),
+        "http://host/größe",
+        "PROVIDERS['openai']['base_url']: must be ASCII after the host: escape the others "
+        "(%C3%B6 for ö)",
+    ),
     ((*P, "base_url"), 5, "PROVIDERS['openai']['base_url']: must be a string"),
     ((*P, "api_key"), "", "PROVIDERS['openai']['api_key']: must not be empty"),
     ((*P, "api_key"), 5, "PROVIDERS['openai']['api_key']: must be a string"),
@@ -119,6 +141,7 @@ TABLE = [
     ((*P, "max_tokens"), True, "PROVIDERS['openai']['max_tokens']: must be a whole number"),
     *(((*P, "concurrency"), value, CONCURRENCY) for value in WRONG_CONCURRENCIES),
     ((*P, "merge"), "yes", "PROVIDERS['openai']['merge']: must be True or False"),
+    ((*P, "proxy"), "http://proxy:3128 ", f"PROVIDERS['openai']['proxy']: {BLANK}"),
     ((*P, "proxy"), "proxy:3128", f"PROVIDERS['openai']['proxy']: {URL}"),
     ((*P, "ca_bundle"), "/no/such", "PROVIDERS['openai']['ca_bundle']: no file '/no/such'"),
     ((*P, "headers"), [], f"PROVIDERS['openai']['headers']: {DICTIONARY}"),
@@ -164,6 +187,12 @@ TABLE = [
         "MODELS['m']['deployments'][0]['provider']: no provider 'zzz' in PROVIDERS "
         "(there are 'openai')",
     ),
+    (
+        (*D, "provider"),
+        b"zzz",
+        "MODELS['m']['deployments'][0]['provider']: no provider 'zzz' in PROVIDERS "
+        "(there are 'openai')",
+    ),
     ((*D, "provider"), "", "MODELS['m']['deployments'][0]['provider']: must not be empty"),
     (D, {"provider": "openai"}, "MODELS['m']['deployments'][0]['model']: must be set"),
     (
@@ -194,6 +223,11 @@ TABLE = [
     ((*K, "models"), "m", "KEYS['k']['models']: must be a list"),
     ((*K, "models"), [], "KEYS['k']['models']: must not be empty"),
     ((*K, "models"), ["mm"], "KEYS['k']['models'][0]: no model 'mm' in MODELS (did you mean 'm'?)"),
+    (
+        (*K, "models"),
+        [b"zzz"],
+        "KEYS['k']['models'][0]: no model 'zzz' in MODELS (there are '*', 'm')",
+    ),
     (
         (*K, "models"),
         ["m", "zzz"],

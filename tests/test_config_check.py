@@ -142,6 +142,12 @@ def test_app_that_is_not_started_has_no_threads(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["CACHE", "LIMITS"])
+def test_an_option_that_redis_py_does_not_know_is_a_mistake(check, name):
+    (line,) = check(f'{name} = {{"url": "redis://127.0.0.1:9/0?tls=true"}}\n')
+    assert line == f"{name}['url']: redis-py knows no option 'tls'"
+
+
 def test_command_check_settings_builds_the_app(overlay, monkeypatch):
     monkeypatch.chdir(ROOT)
     overlay.path.write_text(

@@ -141,10 +141,13 @@ def _caller(claims: Mapping[str, Any], settings: OidcSettings) -> Caller:
     if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
         raise Unauthorized("The token does not name its owner.")
     models = settings.models
-    if "models" in settings.claims:
-        # Without the claim, the models of the settings are permitted.
+    if values.get("models") is not None:  # without the claim, the settings' own are permitted
         given = _words(values["models"])
-        models = models if given is None else None if "*" in given else frozenset(given)
+        if given is None:  # a wrong path of the claim must not permit every model
+            _log.warning(
+                "%s: the claim %r is no list: it permits no model", name, settings.claims["models"]
+            )
+        models = None if "*" in (given or ()) else frozenset(given or ())
     limits: dict[str, Any] = dict(settings.limits)
     for limit in values.keys() - {"name", "models", "admin"}:
         value = values[limit]

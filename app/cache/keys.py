@@ -44,7 +44,8 @@ def keys_of(
     ):
         # The length in front keeps ("ab", "c") apart from ("a", "bc").
         prefix.update(_with_length(part))
-    ids_prefix = b"T" + _with_length(tokenizer) if tokenizer else b"t"
+    # "D" changes whenever the same ids are decoded to another text; it was "T".
+    ids_prefix = b"D" + _with_length(tokenizer) if tokenizer else b"t"
     keys = []
     for item in request.items:
         digest = prefix.copy()

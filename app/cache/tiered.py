@@ -32,8 +32,9 @@ class TieredCache:
 
     def for_space(self, space: str, width: int | None) -> TieredSpace:
         """Return both levels for the vectors of one space and width."""
+        epoch = self._epoch  # first: a new epoch is never with the names of before a clear
         own = self.shared.for_space(space, width)
-        return TieredSpace(self._memory, self.shared, own, self._epoch)
+        return TieredSpace(self._memory, self.shared, own, epoch)
 
     def levels(self) -> list[tuple[str, Callable[[], CacheStats]]]:
         """Return each level's name and its counts."""

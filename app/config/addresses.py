@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from marshmallow import ValidationError, fields
 
@@ -21,6 +21,7 @@ _STORES = (
 
 def address(value: str) -> None:
     """Refuse what is no address of an HTTP server."""
+    _check_blanks(value)
     try:
         parts = urlsplit(value)
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -28,10 +29,12 @@ def address(value: str) -> None:
         good = False
     if not good:
         raise ValidationError("must be an http:// or https:// address")
+    _check_path(parts)
 
 
 def https_address(value: str) -> None:
     """Refuse what is no address of an HTTPS server; on this host, HTTP is enough."""
+    _check_blanks(value)
     try:
         parts = urlsplit(value)
         is_address = bool(parts.hostname) and parts.port != 0
@@ -40,6 +43,19 @@ def https_address(value: str) -> None:
     local = parts.hostname in ("localhost", "127.0.0.1", "::1")
     if not is_address or parts.scheme not in (("https", "http") if local else ("https",)):
         raise ValidationError("must be an https:// address: over http its keys could be changed")
+    _check_path(parts)
+
+
+def _check_blanks(value: str) -> None:
+    """Refuse the line end of a file, for instance: `urlsplit` drops it, and no request has it."""
+    if not value.isprintable() or " " in value:
+        raise ValidationError("must not have a space, a line break or another control character")
+
+
+def _check_path(parts: SplitResult) -> None:
+    """Refuse a path or a query that a request cannot have as it is."""
+    if not (parts.path + parts.query).isascii():
+        raise ValidationError("must be ASCII after the host: escape the others (%C3%B6 for ö)")
 
 
 def network(value: str) -> None:
@@ -63,9 +79,7 @@ class Store(fields.String):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         url: str = super()._deserialize(value, *args, **kwargs)
-        parts = urlsplit(url.replace("valkey", "redis", 1))
-        host = parts.path if "unix" in parts.scheme else parts.netloc.rpartition("@")[2]
-        if parts.scheme not in _STORES or not host or not _ports_are_numbers(parts.netloc):
+        if not _is_store(url):
             raise ValidationError(
                 "must be redis://host:port/db, rediss://… (TLS), unix:///path, "
                 "redis+sentinel://host:port,host:port/service or redis+cluster://host:port"
@@ -75,18 +89,22 @@ class Store(fields.String):
         return url
 
 
-def _ports_are_numbers(netloc: str) -> bool:
-    """Of a server, or of several with commas between them."""
+def _is_store(url: str) -> bool:
+    """Whether it is the address of a server, or of several with commas between them."""
     try:
-        for server in netloc.rpartition("@")[2].split(","):
+        parts = urlsplit(url.replace("valkey", "redis", 1))
+        servers = parts.netloc.rpartition("@")[2]
+        for server in servers.split(","):
             _ = urlsplit(f"//{server}").port
-    except ValueError:
+    except ValueError:  # a bracket that stands alone, a port that is none
         return False
-    return True
+    return parts.scheme in _STORES and bool(parts.path if "unix" in parts.scheme else servers)
 
 
 def database_url(value: str) -> str:
     """The address in SQLAlchemy's words. Raises `ValidationError`."""
+    if not value.isprintable():
+        raise ValidationError("must not have a line break or another control character")
     if value.startswith("postgresql://"):
         value = value.replace("postgresql://", "postgresql+psycopg://", 1)
     needed = {SQLITE: ["sqlalchemy", "alembic"]}

@@ -44,16 +44,16 @@ def mistakes_in_names(original: Mapping[str, Any]) -> dict[str, Any]:
     for name, model in models.items():
         deployments = model.get("deployments") if isinstance(model, Mapping) else None
         for i, deployment in enumerate(_listed(deployments)):
-            provider = deployment.get("provider") if isinstance(deployment, Mapping) else None
-            if isinstance(provider, str) and provider and provider not in providers:
+            provider = _text(deployment.get("provider") if isinstance(deployment, Mapping) else "")
+            if provider and provider not in providers:
                 place = errors.setdefault("MODELS", {}).setdefault(name, {})
                 place = place.setdefault("deployments", {})
                 text = unknown("provider", provider, providers, "PROVIDERS")
                 place[i] = {"provider": [text]}
     for name, key in _dict(original, "KEYS").items():
         allowed = key.get("models") if isinstance(key, Mapping) else None
-        for i, model in enumerate(_listed(allowed)):
-            if isinstance(model, str) and model not in ("*", *models):
+        for i, model in enumerate(map(_text, _listed(allowed))):
+            if model and model not in ("*", *models):
                 place = errors.setdefault("KEYS", {}).setdefault(name, {})
                 place = place.setdefault("models", {})
                 place[i] = [unknown("model", model, [*models, "*"], "MODELS")]
@@ -94,6 +94,15 @@ def _need_keys(original: Mapping[str, Any], errors: dict[str, Any]) -> None:
     for i, name in enumerate(blocked if isinstance(blocked, list) else ()):
         if isinstance(name, str) and isinstance(keys, Mapping) and name not in keys:
             errors.setdefault("BLOCKED_KEYS", {})[i] = [unknown("key", name, keys, "KEYS")]
+
+
+def _text(value: Any) -> str:
+    """Return a value as marshmallow reads a string, of bytes too; an empty one if it is none."""
+    try:
+        text = value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return ""
+    return text if isinstance(text, str) else ""
 
 
 def _listed(value: Any) -> list[Any]:

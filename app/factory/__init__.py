@@ -67,6 +67,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     if live is not None:
         events.append(live.figures)
     host_store = _host_store(checked)
+    _check_addresses(checked)
     dispatcher = Dispatcher(
         checked,
         providers,
@@ -128,6 +129,23 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
         _warn_of_exceeded_limits(checked, host_store is not None)
         services.start()
     return flask
+
+
+def _check_addresses(settings: Settings) -> None:
+    """Raise `SettingsError` for a Redis or Valkey whose address redis-py cannot use.
+
+    It would count as away: no vector would be shared, and no limit checked.
+    """
+    cache, limits = settings.cache, settings.limits
+    for name, url in (("CACHE", cache.url if cache else None), ("LIMITS", limits.url)):
+        if url is None:
+            continue
+        from app.redis.connect import check_address  # redis-py is not needed otherwise
+
+        try:
+            check_address(url)
+        except ValueError as error:
+            raise config.SettingsError(f"{name}['url']: {error}") from error
 
 
 def _host_store(settings: Settings) -> Path | None:

@@ -11,6 +11,7 @@ This module is imported only if TRACING is set; dispatch uses it as `app.dispatc
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -53,11 +54,22 @@ def exporter(settings: TracingSettings) -> SpanProcessor:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    logging.getLogger(OTLPSpanExporter.__module__).addFilter(_without_texts_of_errors)
     return BatchSpanProcessor(
         OTLPSpanExporter(
             endpoint=settings.endpoint, headers=dict(settings.headers), timeout=settings.timeout
         )
     )
+
+
+def _without_texts_of_errors(record: logging.LogRecord) -> bool:
+    """Name the class of an error instead: its text has the address, which may hold a secret."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            type(value).__name__ if isinstance(value, BaseException) else value
+            for value in record.args
+        )
+    return True
 
 
 class Tracing:

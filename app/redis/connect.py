@@ -8,6 +8,7 @@ what else redis-py's URLs know after a ``?``.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -15,9 +16,17 @@ from redis import ConnectionPool, Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.connection import parse_url
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+#: What may stand for the path of an address, by its scheme.
+_DATABASES = {
+    "redis": re.compile(r"/?[0-9]*"),
+    "unix": re.compile(r".*"),
+    "sentinel": re.compile(r"/?[^/]*(?:/[0-9]*)?"),
+    "cluster": re.compile(r"/?0?"),
+}
 #: `Redis` or `RedisCluster`: redis-py types the results of their commands as sync or async, which
 #: every use would have to take apart.
 Client = Any
@@ -59,6 +68,28 @@ def connect(url: str, timeout_s: float) -> Client:
     sentinel = Sentinel(_hosts(parts), sentinel_kwargs=timeouts)  # type: ignore[no-untyped-call]
     options["db"] = int(database or 0)
     return sentinel.master_for(service or "mymaster", **options)  # type: ignore[no-untyped-call]
+
+
+def check_address(url: str) -> None:
+    """Raise ValueError for an address that `connect` cannot use; opens no connection.
+
+    The message holds no value of the address, which may be a secret.
+    """
+    parts = _normal(url)
+    scheme, _, variant = parts.scheme.partition("+")
+    database = _DATABASES.get(variant or scheme, _DATABASES["redis"])
+    if not database.fullmatch(parts.path):
+        raise ValueError("its database is no number, or a path is where none can be")
+    try:
+        if variant == "cluster":  # its client connects at once
+            _options(parts)
+        else:
+            connect(url, 1.0).connection_pool.make_connection()
+    except TypeError as error:
+        known = re.search(r"unexpected keyword argument ('\w+')", str(error))
+        raise ValueError(f"redis-py knows no option {known[1] if known else ''}") from error
+    except RedisError as error:
+        raise ValueError("redis-py cannot use its options") from error
 
 
 def close(client: Client) -> None:

@@ -17,7 +17,13 @@ from app.tokens.slices import SpaceRule, rule_of
 
 
 class Undecodable(ValueError):
-    """Token ids that do not decode to text: unknown ids, or half of a character."""
+    """Token ids that do not decode to text: unknown ids, or a part of a character or of a word."""
+
+
+_NO_TEXT = "token ids that are no text"
+#: Token ids at the beginning of an item that are compared with the tokens of their text: these tell
+#: a file without a decoder and the rest of a word, and to tokenize takes long of a long text.
+_MAX_COMPARED = 512
 
 
 class Tokenizer(Protocol):
@@ -35,7 +41,10 @@ class Tokenizer(Protocol):
         """Return the number of tokens of each item, without special tokens."""
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of the tokens. Raises `Undecodable` if they do not decode exactly."""
+        """Return the text of the tokens, without those that the model adds to each text itself.
+
+        Raises `Undecodable` if they do not decode exactly.
+        """
 
 
 def load(name: str) -> Tokenizer:
@@ -57,16 +66,21 @@ class _Tiktoken:
         # Downloads the encoding, unless TIKTOKEN_CACHE_DIR holds it.
         self._encoding: Any = tiktoken.get_encoding(name)
         self.space_rule = rule_of(self._encoding.encode_ordinary)
+        # Their names, such as "<|endoftext|>", are a text with other tokens.
+        names = self._encoding.special_tokens_set
+        self._special = {self._encoding.encode_single_token(name) for name in names}
 
     def count(self, items: Sequence[Item]) -> list[int]:
         encode = self._encoding.encode_ordinary
         return [len(encode(item) if isinstance(item, str) else item) for item in items]
 
     def decode(self, tokens: Sequence[int]) -> str:
+        if not self._special.isdisjoint(tokens):
+            raise Undecodable(_NO_TEXT)
         try:
             text: str = self._encoding.decode_bytes(tokens).decode()
         except (KeyError, UnicodeDecodeError, OverflowError) as error:
-            raise Undecodable("token ids that are no text") from error
+            raise Undecodable(_NO_TEXT) from error
         return text
 
 
@@ -80,7 +94,8 @@ class _Json:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.special_tokens: int = self._tokenizer.num_special_tokens_to_add(False)
-        self.space_rule = rule_of(lambda text: self._encode([text])[0].ids)
+        self.space_rule = rule_of(self._ids_of)
+        self._before, self._after = self._added()
 
     def count(self, items: Sequence[Item]) -> list[int]:
         # Not by `.ids`: a list of a million ids is made under the interpreter's lock.
@@ -90,10 +105,41 @@ class _Json:
     def decode(self, tokens: Sequence[int]) -> str:
         if max(tokens, default=0) >= self._tokenizer.get_vocab_size():
             raise Undecodable("token ids that the model does not know")
+        ids = list(tokens)
+        start, stop = len(self._before), len(ids) - len(self._after)
+        if start < stop and (ids[:start], ids[stop:]) == (self._before, self._after):
+            ids = ids[start:stop]  # the provider's model adds these to the text
+        text = self._text_of(ids)
+        if not text or "\N{REPLACEMENT CHARACTER}" in text or not self._is_exact(ids):
+            raise Undecodable(_NO_TEXT)
+        return text
+
+    def _is_exact(self, ids: list[int]) -> bool:
+        """Whether these ids, or others that the tokenizer has for the same text, are of their text.
+
+        Others, because ids may be a part of those of a longer text, which was cut within a word.
+        """
+        ids = ids[:_MAX_COMPARED]
+        text = self._text_of(ids)
+        found = self._ids_of(text)
+        return found == ids or self._text_of(found).strip() == text.strip()
+
+    def _added(self) -> tuple[list[int], list[int]]:
+        """Return the tokens that the model adds before and after those of each text."""
+        own = self._ids_of("a")
+        whole: list[int] = self._tokenizer.encode("a").ids
+        for start in range(len(whole)):
+            if whole[start : start + len(own)] == own:
+                return whole[:start], whole[start + len(own) :]
+        return [], []
+
+    def _ids_of(self, text: str) -> list[int]:
+        ids: list[int] = self._encode([text])[0].ids
+        return ids
+
+    def _text_of(self, ids: list[int]) -> str:
         # A batch, because that releases the interpreter's lock.
-        (text,) = self._tokenizer.decode_batch([list(tokens)], skip_special_tokens=False)
-        if not text or "\N{REPLACEMENT CHARACTER}" in text:
-            raise Undecodable("token ids that are no text")
+        (text,) = self._tokenizer.decode_batch([ids], skip_special_tokens=False)
         return str(text)
 
     def _encode(self, texts: list[str]) -> Any:

@@ -115,6 +115,13 @@ def test_claims_set_rights_and_limits(make):
     assert tokens.identify(token(email="e", scope=[]))[0].models == frozenset()
 
 
+@pytest.mark.parametrize("given", [{"roles": ["small"]}, 7, True], ids=str)
+def test_a_claim_of_models_that_is_no_list_permits_none_and_is_logged(make, caplog, given):
+    tokens = make(claims={"name": "sub", "models": "access"})
+    assert tokens.identify(token(access=given))[0].models == frozenset()
+    assert "the claim 'access' is no list" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("limit", "value"),
     [

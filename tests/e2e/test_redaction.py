@@ -81,7 +81,7 @@ def planted(provider: Upstream, tmp_path_factory: pytest.TempPathFactory):
                 "spool": str(directory / "spool"),
             },
             TRACING={
-                "endpoint": f"http://planted-otlp:planted-word@{address}/v1/traces",
+                "endpoint": f"http://planted-otlp:planted-word@{address}/v1/traces?planted-otlp-query",
                 "headers": {"authorization": "planted-collector-key"},
             },
             OIDC={

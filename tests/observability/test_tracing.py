@@ -10,12 +10,14 @@ import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
 from app import errors
-from app.config import SettingsError
+from app.config import SettingsError, TracingSettings
+from app.observability import tracing
 from tests.api.fake import AUTH, app_with, ask, settings
 from tests.observability.spans import PARENT, PROVIDERS, TRACE, TRACEPARENT, one, spans, traced
 from tests.observability.spans import client as client
 from tests.observability.spans import exporter as exporter
 from tests.observability.spans import provider as provider
+from tests.support import stalls
 from tests.support.server import eventually
 
 
@@ -214,3 +216,14 @@ def test_missing_package_is_a_settings_error(monkeypatch):
         with pytest.raises(SettingsError, match=r"pip install '\.\[tracing\]'"):
             config.check(settings(TRACING={"endpoint": "http://c/v1/traces"}))
     config.check(settings())
+
+
+def test_a_collector_that_is_away_is_logged_without_its_address(monkeypatch, caplog):
+    monkeypatch.setattr("random.uniform", lambda *_: 0.0)  # no pause before a retry
+    with stalls.closed_port() as closed:
+        options = TracingSettings(f"{closed}/traces-7f3?key=secret-7f3")
+        own = tracing.Tracing(options, {}, {}, tracing.exporter(options))
+        own.provider.get_tracer("test").start_span("a span").end()
+        own.provider.shutdown()
+    assert "ConnectionError" in caplog.text
+    assert "7f3" not in caplog.text

@@ -8,7 +8,7 @@ import redis as redis_py
 
 from app.cache.admin import clear, stats
 from app.cache.shared import SharedCache
-from app.redis.connect import close, connect, without_secrets
+from app.redis.connect import check_address, close, connect, without_secrets
 from tests.cache.contract import entry, key
 from tests.cache.levels import level
 from tests.redis.patience import PATIENT_S
@@ -174,3 +174,39 @@ def test_close_ends_a_running_read():
         close(client)
         thread.join(PATIENT_S)
         assert len(errors) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:it%27s@host",
+        "redis://host:6379/0?health_check_interval=5&client_name=proxy",
+        "rediss://host/3?ssl_cert_reqs=none",
+        "unix:///run/valkey.sock?db=2",
+        "redis+sentinel://a:1,b:2/it/2?username=me",
+        "redis://host?max_connections=10",
+        "rediss+cluster://a:1,b:2?ssl_check_hostname=false&read_from_replicas=true",
+    ],
+)
+def test_an_address_is_checked_without_a_connection(url):
+    check_address(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "wrong"),
+    [
+        ("redis://host/first", "database"),
+        ("redis://host/1/2", "database"),
+        ("redis+sentinel://host/it/first", "database"),
+        ("redis+cluster://host/3", "database"),
+        ("redis://host?socket_timeout=soon", "'socket_timeout'"),
+        ("redis+cluster://host?db=first", "'db'"),
+        ("redis://host?tls=secret", "'tls'"),
+        ("redis+sentinel://host?tls=secret", "'tls'"),
+        ("rediss://host?ssl_cert_reqs=secret", "options"),
+    ],
+)
+def test_what_redis_py_cannot_use_is_a_mistake_without_its_value(url, wrong):
+    with pytest.raises(ValueError, match=wrong) as caught:
+        check_address(url)
+    assert "secret" not in str(caught.value)

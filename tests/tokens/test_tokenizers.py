@@ -1,9 +1,11 @@
 """The tokenizer of a model: exact counts; token ids are decoded exactly or refused."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 import tiktoken
+import tokenizers as hugging_face
 import wordllama
 
 from app import config
@@ -48,6 +50,84 @@ def test_a_tiktoken_encoding_counts_and_decodes(byte_encoding):
 def test_undecodable_tiktoken_tokens_raise(byte_encoding, tokens):
     with pytest.raises(tokenizers.Undecodable):
         tokenizers.load("bytes").decode(tokens)
+
+
+@pytest.fixture
+def bert(tmp_path):
+    """The path of a tokenizer of BERT's kind: it adds [CLS] and [SEP] to each text."""
+    words = ["[UNK]", "[CLS]", "[SEP]", "hello", "world", "ing", "##ing", "#", "end", ","]
+    special = words[:3]
+    library = hugging_face.Tokenizer(
+        hugging_face.models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    library.normalizer = hugging_face.normalizers.BertNormalizer()
+    library.pre_tokenizer = hugging_face.pre_tokenizers.BertPreTokenizer()
+    library.decoder = hugging_face.decoders.WordPiece()
+    library.add_special_tokens(special)
+    library.post_processor = hugging_face.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(word, words.index(word)) for word in special[1:]]
+    )
+    path = tmp_path / "tokenizer.json"
+    library.save(str(path))
+    return str(path)
+
+
+CLS, SEP, HELLO, WORLD, ING, PART_ING, END = 1, 2, 3, 4, 5, 6, 8
+
+
+def test_tokens_that_the_model_adds_itself_are_not_decoded(bert):
+    tokenizer = tokenizers.load(bert)
+    for tokens in ([HELLO, WORLD], [CLS, HELLO, WORLD, SEP]):
+        assert tokenizer.decode(tokens) == "hello world"
+    assert tokenizer.decode([END, PART_ING, 9, HELLO]) == "ending, hello"
+
+
+def test_the_rest_of_a_word_is_undecodable(bert):
+    """It would be the text "##ing", whose tokens are "#", "#" and "ing"."""
+    with pytest.raises(tokenizers.Undecodable):
+        tokenizers.load(bert).decode([PART_ING, HELLO])
+    with pytest.raises(tokenizers.Undecodable):
+        tokenizers.load(bert).decode([PART_ING, *[HELLO] * 10_000])
+
+
+def test_a_long_list_of_tokens_is_compared_at_its_beginning_only(bert, monkeypatch):
+    tokenizer, sizes = tokenizers.load(bert), []
+    monkeypatch.setattr(tokenizer, "_ids_of", lambda text: sizes.append(len(text)) or [])
+    with contextlib.suppress(tokenizers.Undecodable):
+        tokenizer.decode([HELLO] * 100_000)
+    assert 0 < sum(sizes) < 5000
+
+
+def test_tokens_are_undecodable_where_the_file_has_no_decoder(bert):
+    """The library then writes the tokens with spaces between them: "end ##ing"."""
+    library = hugging_face.Tokenizer.from_file(bert)
+    library.decoder = None
+    library.save(bert)
+    assert tokenizers.load(bert).decode([HELLO, WORLD]) == "hello world"
+    with pytest.raises(tokenizers.Undecodable):
+        tokenizers.load(bert).decode([END, PART_ING])
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_part_of_the_tokens_of_a_text_decodes_to_a_part_of_the_text(text):
+    """Clients cut long texts. SentencePiece has other tokens for a part, but no other text."""
+    library, tokenizer = hugging_face.Tokenizer.from_file(LLAMA), tokenizers.load(LLAMA)
+    tokens = library.encode(text, add_special_tokens=False).ids
+    for start in range(len(tokens)):
+        with contextlib.suppress(tokenizers.Undecodable):  # half of a character
+            assert tokenizer.decode(tokens[start:]).strip() in text
+
+
+def test_special_tokens_of_tiktoken_are_undecodable(monkeypatch):
+    """Their names are a text with other tokens."""
+    ranks = {bytes([value]): value for value in range(256)}
+    special = {"<|endoftext|>": 256}
+    encoding = tiktoken.Encoding(
+        "bytes", pat_str=r"[\s\S]", mergeable_ranks=ranks, special_tokens=special
+    )
+    monkeypatch.setattr(tiktoken, "get_encoding", {"bytes": encoding}.__getitem__)
+    with pytest.raises(tokenizers.Undecodable):
+        tokenizers.load("bytes").decode([*b"text", 256])
 
 
 def models(tokenizer):
