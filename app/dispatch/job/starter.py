@@ -19,6 +19,10 @@ _MIN_WAIT_S = 0.01  # before a part without a deployment is tried again
 #: A job that finds all queues full checks them again after so long, if none wakes it: attempts may
 #: have left without a call, or another deployment may be back.
 _FULL_POLL_S = 0.5
+#: Parts of a request that no deployment takes, after which its others are not tried. There may be
+#: thousands, and to look for a deployment for each, many times a second, stops the worker. Some
+#: might need less; but the request ends only with those that are tried.
+_MAX_UNPLACED = 8
 
 
 def _ignore_result(attempt: Attempt, result: Result, now: float) -> None:
@@ -66,7 +70,7 @@ class Starter:
         Without them the request fails at once, because SDKs retry by themselves.
         """
         parts, later = self._parts, list[Part]()
-        given_up = None
+        given_up, unplaced = None, 0
         while parts.waiting and len(parts.running) < self._job.pool.max_slots:
             part = parts.waiting.pop(0)
             if part.due > now:
@@ -74,6 +78,11 @@ class Starter:
             elif not self._start(part, now, has_vectors or bool(parts.running), later):
                 given_up = part
                 break
+            elif later and later[-1] is part:  # no deployment takes it
+                unplaced += 1
+                if unplaced == _MAX_UNPLACED:
+                    self._let_others_wait(part, now)
+                    break
         if later:
             parts.put_first(later)
         return given_up
@@ -129,6 +138,14 @@ class Starter:
         if pool.is_full(now, expected, self._suitable):
             self._wait_for_room(part, now)
         return True
+
+    def _let_others_wait(self, unplaced: Part, now: float) -> None:
+        """Let all parts that are due wait for as long as one that no deployment takes."""
+        others = [part for part in self._parts.waiting if part.due <= now]
+        for part in others:
+            part.due = unplaced.due
+        if unplaced in self._waiting_for_room:
+            self._waiting_for_room.update(others)
 
     def _wait_for_room(self, part: Part, now: float) -> None:
         """Have the job woken when one of the full queues has room."""
