@@ -79,8 +79,8 @@ class LeasedSlotQueue(SlotQueue):
 
     ``workers`` are those of this host; a call lasts at most ``max_call_s``. A worker that starts
     waits for the store's first answer up to ``join_s``. ``on_need`` is called, under the lock, when
-    an exchange should come soon: for what waits after `POLL_S` and `BUSY_POLL_S`, times
-    ``poll_factor``.
+    an exchange should come soon; while an attempt lacks a slot, every `POLL_S` or `BUSY_POLL_S`,
+    times ``poll_factor``.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class LeasedSlotQueue(SlotQueue):
     # Exchanges with the store
 
     def join(self, now: float) -> None:
-        """Let calls wait up to `JOIN_S` for the store's first answer, before the share is used."""
+        """Let calls wait up to ``join_s`` for the first answer of the store, then use the share."""
         with self._lock:
             self._mode_ends_at = now + self._join_s
             self._change_slots(0)
