@@ -32,9 +32,9 @@ The docstring of each package lists its files.
 
 On the path of a request only `sending.sender` and `sending.paused` start threads (and
 `app.tokens.bounded`, for the tokens of long texts), and only `deployments.deployment` calls
-providers. All files get the time and the random numbers as
-arguments, so that tests simulate hours in seconds; except those of `drift`, `sending`,
-`dispatcher`, `pools` and `one_deployment`. The settings are in `app.config.sections.dispatch`.
+providers. All files get the time and the random numbers as arguments, except those of `drift`,
+`sending`, `dispatcher`, `pools` and `one_deployment`: so tests simulate hours in seconds. The
+settings are in `app.config.sections.dispatch`.
 """
 
 from app.dispatch.dispatcher import Dispatcher

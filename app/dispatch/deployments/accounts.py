@@ -62,8 +62,10 @@ class UnpaidTokens:
         self._lock = uncontended_lock()
 
     def add(self, key: str, source: Source, tokens: int) -> None:
-        """Record tokens that the next request of a key pays for; the oldest key beyond the limit is
-        forgotten."""
+        """Record tokens that the next request of a key pays for.
+
+        Of more than `MAX_KEYS_REMEMBERED` keys, the oldest is forgotten.
+        """
         with self._lock:
             unpaid = self._of_key.setdefault(key, {})
             unpaid[source] = unpaid.get(source, 0) + tokens

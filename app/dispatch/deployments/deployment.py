@@ -45,7 +45,7 @@ class Agreement:
 
 
 class Deployment:
-    """Makes calls within a provider's limits.
+    """One model at one provider: what one call to it may hold, and the call itself.
 
     It cuts vectors and counts tokens where the provider does not. ``standing`` is its measured
     state. ``quota`` bounds its calls and tokens per minute: this worker has a ``worker_share`` of

@@ -8,7 +8,7 @@ ones, make searches wrong without an error. So:
 2. One worker of a host, and one of all hosts where there is a Valkey, embeds them again from time
    to time and compares the vectors.
 3. The results are in a file for all workers of the host, and in the Valkey for all hosts. Every
-   worker reads them, and tells its dispatcher (`Dispatcher.set_agreement`).
+   worker reads them, and records them in its dispatcher (`Dispatcher.set_agreement`).
 
 Without reference vectors nothing is embedded. Whatever fails here (the database, the Valkey, a
 provider) is logged, and changes no answer.

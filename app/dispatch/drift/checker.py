@@ -169,7 +169,7 @@ class Checker:
         now = self._monotonic()
         slots_until, end = now + SLOT_WAIT_S, now + MAX_CHECK_S
 
-        def embed(texts: Sequence[str]) -> Vectors:
+        def make_call(texts: Sequence[str]) -> Vectors:
             now = self._monotonic()
             if now >= end:
                 raise ProviderTimeout("did not embed the probe texts in time")
@@ -180,7 +180,7 @@ class Checker:
 
         calls = self._calls_to_make(deployment, progress)
         for indexes in calls:
-            progress.embed(indexes, embed)
+            progress.embed(indexes, make_call)
         if progress.missing():
             pause_s = self._calls.interval_s(deployment, _texts(calls[0]), SLOW_CHECK_SHARE)
             raise _Unfinished(pause_s)

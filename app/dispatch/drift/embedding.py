@@ -15,8 +15,8 @@ from app.tokens.counting import estimate
 #: Texts that a provider may refuse alone. More of them show that it refuses every call.
 MAX_REFUSED = 4
 
-#: Makes one call. Raises a `ProviderError`.
-Embed = Callable[[Sequence[str]], Vectors]
+#: Embeds texts in one call. Raises a `ProviderError`.
+MakeCall = Callable[[Sequence[str]], Vectors]
 
 
 @dataclass(slots=True)
@@ -36,18 +36,18 @@ class Progress:
         """Return the texts that have neither a vector nor been refused."""
         return [i for i in range(len(PROBES)) if i not in self.rows and i not in self.refused]
 
-    def embed(self, indexes: Sequence[int], embed: Embed) -> None:
+    def embed(self, indexes: Sequence[int], make_call: MakeCall) -> None:
         """Embed these texts; on a refusal, halve them to isolate the text that is refused.
 
-        Raises what ``embed`` raises, and `Rejected` for more than `MAX_REFUSED` refused texts.
+        Raises what ``make_call`` raises, and `Rejected` for more than `MAX_REFUSED` refused texts.
         """
         try:
-            vectors = embed([PROBES[i] for i in indexes])
+            vectors = make_call([PROBES[i] for i in indexes])
         except Rejected as error:
             if len(indexes) > 1:
                 half = len(indexes) // 2
-                self.embed(indexes[:half], embed)
-                self.embed(indexes[half:], embed)
+                self.embed(indexes[:half], make_call)
+                self.embed(indexes[half:], make_call)
                 return
             self.refused[indexes[0]] = error
             if len(self.refused) > MAX_REFUSED:
@@ -72,14 +72,14 @@ def calls_for(deployment: Deployment, indexes: Sequence[int]) -> list[Sequence[i
     return [indexes[start:stop] for start, stop in cuts]
 
 
-def embed_texts(deployment: Deployment, embed: Embed) -> list[bytes]:
+def embed_texts(deployment: Deployment, make_call: MakeCall) -> list[bytes]:
     """Return the vectors of all probe texts, in as many calls as the deployment's limits need.
 
-    Raises what ``embed`` raises, and `Rejected` with the names of texts that are refused.
+    Raises what ``make_call`` raises, and `Rejected` with the names of texts that are refused.
     """
     progress = Progress()
     for indexes in calls_for(deployment, progress.missing()):
-        progress.embed(indexes, embed)
+        progress.embed(indexes, make_call)
     if progress.refused:
         raise Rejected(progress.refusal())
     return [progress.rows[i] for i in range(len(PROBES))]

@@ -37,18 +37,18 @@ class Refusals:
     def __init__(self, settings: DispatchSettings) -> None:
         self._settings = settings
         self._served: dict[Hashable, float] = {}  # kind of request → when one was last embedded
-        #: When the last calls ended with 400 that ended after the start of all calls with vectors.
+        #: When calls ended with 400: those after the latest start of a call with vectors.
         self._in_a_row = deque[float](maxlen=settings.trusted_400s + _MAX_IN_FLIGHT)
-        self._refused_ever = 0  # such calls, in all
-        self._confirmed: dict[Hashable, Confirmation] = {}  # the last one of each served kind
+        self._refused_ever = 0  # calls that ended with 400, in all
+        self._confirmed: dict[Hashable, Confirmation] = {}  # the last one of each embedded kind
         #: Until then the deployment has refused so much that new requests are to prefer others.
         self.doubted_until = _LONG_AGO
 
     def are_trusted(self, kind: Hashable, now: float, in_flight: int = 0) -> bool:
         """Whether a 400 to a request of that kind is taken as the caller's fault.
 
-        It is, if the deployment has embedded such a request lately, and has not answered more than
-        `trusted_400s` calls in a row with 400 since, or as many as it has ``in_flight``.
+        It is, if the deployment has embedded such a request lately, and has not refused too many
+        calls in a row since: more than `trusted_400s`, and more than it has ``in_flight``.
         """
         if self._refuses_many(in_flight):
             return False

@@ -205,7 +205,7 @@ class JobState:
         step = NextStep(self._context, self._parts, self._rng)
         if part.attempts:  # another attempt of it may still succeed
             if part.has_call_beside:
-                part.late_at = now + step.pause(part)
+                part.late_at = now + step.draw_pause_s(part)
             return
         # What follows is decided by (1) a refusal of the part's size, or (2) the last failure of a
         # call, which may be that of another attempt where this one had no call, or (3) this result.

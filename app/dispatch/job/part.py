@@ -58,11 +58,11 @@ class Part(Struct, eq=False):
     failures: list[ProviderError] = field(default_factory=list)
     #: The last failure at each deployment that has failed it.
     last_errors: dict[Deployment, ProviderError] = field(default_factory=dict)
-    #: The attempts that deployments refused with 400, which may still be the fault of these.
+    #: The last attempt that each deployment refused with 400; that may be the deployment's fault.
     refused_attempts: dict[Deployment, Attempt] = field(default_factory=dict)
     #: The last failure at a provider, until it is decided what follows: see `Parts.transition`.
     undecided: tuple[Attempt, ProviderError] | None = None
-    has_doubtful_400: bool = False  # one such deployment was in doubt when it answered
+    has_doubtful_400: bool = False  # one of these 400s was in doubt when it came
     #: When its call counts as failed, and another is sent beside it: see `Timers`.
     late_at: float = NEVER
     late_after: float = NEVER  # seconds from the start of the call; less near the deadline
@@ -157,7 +157,7 @@ class Part(Struct, eq=False):
 
     @property
     def called(self) -> list[Deployment]:
-        """The deployments that have failed it, and those that have it now."""
+        """The deployments that have failed it, and those that have an attempt of it now."""
         return [*self.last_errors, *(attempt.deployment for attempt in self.attempts)]
 
     def add_failure(self, attempt: Attempt, error: ProviderError, now: float) -> None:

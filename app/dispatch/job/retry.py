@@ -222,7 +222,7 @@ class NextStep:
                 rest_until = now + self._pool.wait_s(now, part.expected, self._context.suitable)
                 if rest_until >= self._context.deadline.at:  # as `Starter` decides before a call
                     return Fail()
-                part.due = max(rest_until, now + self.pause(part))
+                part.due = max(rest_until, now + self.draw_pause_s(part))
                 self._parts.transition(part, PartState.WAITING)
             case FailOver(cost) | Retry(cost=cost):
                 # Another request may have spent the budget since the decision.
@@ -232,14 +232,14 @@ class NextStep:
                 part.due = now + (_NOT_SENT_PAUSE_S if isinstance(error, NotSent) else 0.0)
                 if isinstance(decision, Retry):
                     part.never_merge |= decision.never_merge
-                    part.due += self.pause(part) if cost else 0.0
+                    part.due += self.draw_pause_s(part) if cost else 0.0
                 if not isinstance(error, NotSent):
                     reports, retried = self._parts.effects.reports, self._context.events.retried
                     reports.append(partial(retried, self._pool.model, attempt.deployment, error))
                 self._parts.transition(part, PartState.WAITING)
         return None
 
-    def pause(self, part: Part) -> float:
+    def draw_pause_s(self, part: Part) -> float:
         """Draw the seconds before the same deployment is called again: exponential, full jitter.
 
         Source: Brooker, "Exponential Backoff And Jitter", AWS 2015.

@@ -182,7 +182,7 @@ class Attempts:
 
     def take_queued(self, deployment: Deployment) -> list[Attempt]:
         """End all attempts that are queued for a deployment, and return them."""
-        taken = self.queue.of_deployment(deployment)
+        taken = self.queue.waiting_for(deployment)
         for attempt in taken:
             self.end(attempt)
         return taken

@@ -56,8 +56,11 @@ class QueuedFlow:
         self._forget_at = _MAX_IDLE_MEMBERS
         self.groups: dict[Hashable, dict[Attempt, None]] = {}
 
-    def begin(self, name: str, share: float = 1.0) -> QueuedFlow:
-        """Return the member of that name, which may be new, for one more attempt to wait in."""
+    def add_waiting(self, name: str, share: float = 1.0) -> QueuedFlow:
+        """Count one more attempt that waits in the member of that name; return the member.
+
+        The caller counts it in the member itself.
+        """
         member = self.members.get(name)
         if member is None:
             if len(self.members) >= self._forget_at:
@@ -177,7 +180,7 @@ class TierCredits:
 
 
 def has_more_waiting(tiers: Mapping[Tier, QueuedFlow], flow: Flow) -> bool:
-    """Whether another flow would lose an attempt if this one had one more."""
+    """Whether another flow would lose an attempt of a full queue if this one had one more."""
     key = tiers[flow.tier].members.get(flow.key) or QueuedFlow()
     user = key.members.get(flow.user) or QueuedFlow()
     found = _largest_key(tiers)
@@ -192,7 +195,7 @@ def has_more_waiting(tiers: Mapping[Tier, QueuedFlow], flow: Flow) -> bool:
 
 
 def newest_of_largest(tiers: Mapping[Tier, QueuedFlow]) -> Attempt | None:
-    """Return the attempt to drop; None where none waits."""
+    """Return the attempt that a full queue drops; None where none waits."""
     found = _largest_key(tiers)
     if found is None:
         return None

@@ -58,7 +58,7 @@ class SlotLeaseRequest:
     kept: int  # slots that the worker goes on using, those of calls in flight among them
     needed: int  # slots that it could use now
     is_busy: bool  # a call is in flight, or an attempt waits for a slot
-    lacks: bool  # an attempt waits for a slot
+    lacks_slot: bool  # an attempt waits for one
     is_leaving: bool  # the worker ends, and returns all
 
 
@@ -68,7 +68,7 @@ class SlotLease:
 
     slots: int  # leased, those that the worker has kept among them
     entitled: int  # that it may go on using: those above are returned as their calls end
-    is_urgent: bool  # another worker lacks slots
+    others_lack_slots: bool  # at least one other worker does
     members: int  # workers that use the provider
     rank: int  # number of workers before this one: the first ones share the remainder of a division
     is_known: bool = True  # always, as there is no report that could be lost: see `Lease.is_known`
@@ -79,8 +79,8 @@ class LeasedSlotQueue(SlotQueue):
 
     ``workers`` are those of this host; a call lasts at most ``max_call_s``. A worker that starts
     waits for the store's first answer up to ``join_s``. ``on_need`` is called, under the lock, when
-    an exchange should come soon: for what waits after `POLL_S` and `BUSY_POLL_S`, times
-    ``poll_factor``.
+    an exchange should come soon; while an attempt lacks a slot, every `POLL_S` or `BUSY_POLL_S`,
+    times ``poll_factor``.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class LeasedSlotQueue(SlotQueue):
         self._share = calls_of_worker(limit, workers)
         self._held = 0  # slots that the store counts for this worker, at least
         self._entitled = 0  # slots that it may go on using: see `SlotLease`
-        self._is_urgent = False
+        self._others_lack_slots = False
         #: When the mode ends. Leased: the lease expires. Share: all of the share may be used, not
         #: only as many slots as the last lease had; infinite: all of it is in use.
         self._mode_ends_at = _INFINITE
@@ -118,7 +118,7 @@ class LeasedSlotQueue(SlotQueue):
     # Exchanges with the store
 
     def join(self, now: float) -> None:
-        """Let calls wait up to `JOIN_S` for the store's first answer, before the share is used."""
+        """Let calls wait up to ``join_s`` for the first answer of the store, then use the share."""
         with self._lock:
             self._mode_ends_at = now + self._join_s
             self._change_slots(0)
@@ -129,20 +129,20 @@ class LeasedSlotQueue(SlotQueue):
             if now >= self._mode_ends_at:
                 self._end_mode(now)
             taken, waiting = self.slots - self.free, self._attempts.waiting
-            lacks = waiting > 0 and self.free <= 0
-            needed = max(taken + waiting if lacks else taken, self._peak)
+            lacks_slot = waiting > 0 and self.free <= 0
+            needed = max(taken + waiting if lacks_slot else taken, self._peak)
             if now < self._used_at + RECENT_S:
                 needed = max(1, needed)
             usable = min(self._held, self._entitled) if self.is_leased else self.slots
             self._held = 0 if is_leaving else max(taken, usable)
             self._peak, self._exchanged_at = taken, now
-            if lacks:
+            if lacks_slot:
                 self._asked_at = now
             self._number += 1
-            is_busy = taken > 0 or lacks
+            is_busy = taken > 0 or lacks_slot
             needed = min(self.limit, needed)
             self._exchange = SlotLeaseRequest(
-                now, self._number, self._held, needed, is_busy, lacks, is_leaving
+                now, self._number, self._held, needed, is_busy, lacks_slot, is_leaving
             )
             return self._exchange
 
@@ -164,7 +164,7 @@ class LeasedSlotQueue(SlotQueue):
         """Use a lease. Its time is counted from when it was asked for."""
         self.is_leased, self._mode_ends_at = True, exchange.at + LEASE_S
         self._held, self._entitled = max(lease.slots, exchange.kept), lease.entitled
-        self._is_urgent = lease.is_urgent
+        self._others_lack_slots = lease.others_lack_slots
         each, remainder = divmod(self.limit, max(lease.members, self._workers))
         self._share = max(1, each + 1 if lease.rank < remainder else each)
         self._change_slots(min(self._held, self._entitled))
@@ -196,11 +196,11 @@ class LeasedSlotQueue(SlotQueue):
         if now >= self._mode_ends_at:
             self._end_mode(now)
         self._used_at = now
-        with_it = self.slots - self.free + 1
-        if with_it > self._peak:
+        slots_with_it = self.slots - self.free + 1
+        if slots_with_it > self._peak:
             # Where it takes the last slot, more calls may follow: a request starts as many parts as
             # there are slots. Twice as many are asked for, so that their number can grow.
-            self._peak = 2 * with_it if with_it >= self.slots > 0 else with_it
+            self._peak = 2 * slots_with_it if slots_with_it >= self.slots > 0 else slots_with_it
         return super()._may_start(attempt, now)
 
     def _take_next(self, now: float) -> Batch | None:
@@ -231,7 +231,7 @@ class LeasedSlotQueue(SlotQueue):
             if waiting and self._mode_ends_at < _INFINITE and self.on_pause is not None:
                 self.on_pause(self, max(self._mode_ends_at, now + RETURN_S))
             return
-        if self._is_urgent and self._held > max(self._entitled, self.slots - self.free):
+        if self._others_lack_slots and self._held > max(self._entitled, self.slots - self.free):
             every, due_at = RETURN_S, self._exchanged_at + RETURN_S
         elif waiting and self.free <= 0 and self.slots < self.limit:
             every = (BUSY_POLL_S if self.slots > 0 else POLL_S) * self._poll_factor

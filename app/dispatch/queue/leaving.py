@@ -13,9 +13,10 @@ from app.domain import TIERS, Tier
 if TYPE_CHECKING:
     from app.dispatch.deployments.deployment import Deployment
 
-#: Slots from which on tier flex leaves the last one to others: of a provider, and of a deployment.
-MIN_SLOTS_FOR_RESERVE = 4
-#: Attempts are about as large as each other up to so many times the items.
+#: With so many slots or more, of a provider or of a deployment, the last free one is kept for other
+#: tiers than flex.
+MIN_SLOTS_TO_KEEP_ONE = 4
+#: Two attempts are about as large if one has at most so many times the items of the other.
 _SAME_SIZE_FACTOR = 4
 _RANK = {tier: rank for rank, tier in enumerate(TIERS)}
 
@@ -62,7 +63,7 @@ class Leaving:
         limit = deployment.concurrency
         if limit is None:
             return True
-        needed = 1 if limit >= MIN_SLOTS_FOR_RESERVE and tier == "flex" else 0
+        needed = 1 if limit >= MIN_SLOTS_TO_KEEP_ONE and tier == "flex" else 0
         return limit - self.calls.get(deployment, 0) > needed
 
     def filter_for_pass(self, now: float) -> Callable[[Attempt], bool]:
@@ -83,7 +84,7 @@ class Leaving:
         """Whether an attempt may take a slot of its deployment; flex leaves the last one, too."""
         limit = attempt.deployment.concurrency or 0
         free = limit - self.calls.get(attempt.deployment, 0)
-        if free == 1 and limit >= MIN_SLOTS_FOR_RESERVE and attempt.flow.tier == "flex":
+        if free == 1 and limit >= MIN_SLOTS_TO_KEEP_ONE and attempt.flow.tier == "flex":
             return self._waiting.has_credit(attempt)
         return free > 0
 

@@ -6,7 +6,7 @@ fit. So an idle provider adds no wait, and batches grow with load. A batch is *o
 from when its slot is taken until its sender runs: attempts that arrive meanwhile join it. Its call
 may start early, before that (`Batch.may_start_early`).
 
-With `MIN_SLOTS_FOR_RESERVE` slots or more, attempts of tier flex leave the last free one to others:
+With `MIN_SLOTS_TO_KEEP_ONE` slots or more, attempts of tier flex leave the last free one to others:
 a query finds it even while bulk work takes all others. The same holds for a deployment's own slots.
 
 No I/O here: `app.dispatch.sending.sender` sends the batches. The docstring of the package lists the

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.concurrency.locks import uncontended_lock
 from app.dispatch.queue.attempts import Attempt, Attempts, AttemptState
-from app.dispatch.queue.leaving import MIN_SLOTS_FOR_RESERVE
+from app.dispatch.queue.leaving import MIN_SLOTS_TO_KEEP_ONE
 from app.domain import Flow, Tier
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Slots:
     @property
     def keeps_last_slot(self) -> bool:
         """Whether the last free slot is kept for other tiers than flex."""
-        return self.slots >= MIN_SLOTS_FOR_RESERVE
+        return self.slots >= MIN_SLOTS_TO_KEEP_ONE
 
     @property
     def _is_last_slot_kept(self) -> bool:

@@ -47,7 +47,7 @@ class WaitingAttempts:
 
     def add(self, attempt: Attempt) -> None:
         """Put an attempt at the end of its group."""
-        user = self._begin(attempt)
+        user = self._add_waiting(attempt)
         user.groups.setdefault(attempt.group_key, {})[attempt] = None
 
     def add_first(self, attempts: Iterable[Attempt]) -> None:
@@ -56,7 +56,7 @@ class WaitingAttempts:
         Their groups become the first ones of their flows; what was charged for them is given back.
         """
         for attempt in reversed(list(attempts)):
-            user, key = self._begin(attempt), attempt.group_key
+            user, key = self._add_waiting(attempt), attempt.group_key
             group = {attempt: None, **user.groups.pop(key, {})}
             user.groups = {key: group, **user.groups}
             self._correct(attempt, 0.0)
@@ -196,7 +196,7 @@ class WaitingAttempts:
 
     # What waits
 
-    def of_deployment(self, deployment: Deployment) -> list[Attempt]:
+    def waiting_for(self, deployment: Deployment) -> list[Attempt]:
         """Return all attempts that wait for a deployment."""
         return [
             attempt
@@ -206,7 +206,7 @@ class WaitingAttempts:
         ]
 
     def has_more_waiting(self, flow: Flow) -> bool:
-        """Whether another flow is the first to lose an attempt: see `fair_queueing`."""
+        """Whether another flow would lose an attempt of a full queue: see `fair_queueing`."""
         return has_more_waiting(self._tiers, flow)
 
     def newest_of_largest(self) -> Attempt | None:
@@ -221,11 +221,11 @@ class WaitingAttempts:
         user = None if key is None else key.members.get(flow.user)
         return None if key is None or user is None else (tier, key, user)
 
-    def _begin(self, attempt: Attempt) -> QueuedFlow:
-        """Count an attempt that begins to wait; return its user's flow."""
+    def _add_waiting(self, attempt: Attempt) -> QueuedFlow:
+        """Count an attempt that begins to wait in its flows; return its user's flow."""
         flow = attempt.flow
-        key = self._tiers[flow.tier].begin(flow.key, flow.share)
-        user = key.begin(flow.user)
+        key = self._tiers[flow.tier].add_waiting(flow.key, flow.share)
+        user = key.add_waiting(flow.user)
         user.waiting += 1
         return user
 

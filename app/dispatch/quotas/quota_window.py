@@ -102,7 +102,7 @@ class QuotaWindow:
         return max(0.0, max(self._calls_due, self._tokens_due) - now)
 
     def seconds_until_due(self, tokens: int, now: float) -> float:
-        """Return the seconds until a call of so many tokens is due itself: its own count, too."""
+        """Return the seconds until a call of so many tokens is due, with these tokens counted."""
         due = max(self._calls_due + self._call_s, self._tokens_due + tokens * self._token_s)
         return max(0.0, due - now - BURST_SHARE * WINDOW_S)
 

@@ -56,7 +56,7 @@ class BackgroundCalls:
         return deployment.quota.used_share(len(calls), tokens, time.monotonic())
 
     def has_quota(self, deployment: Deployment, texts: Sequence[str]) -> bool:
-        """Whether a call may be sent that leaves some quota, or where no other call uses it."""
+        """Whether the quota has room for a call, and has some left then, or is used by no other."""
         tokens, now = self._tokens(deployment, texts), time.monotonic()
         quota = deployment.quota
         if quota.wait_s(tokens, now) > 0:
@@ -76,11 +76,11 @@ class BackgroundCalls:
         texts: Sequence[Item],
         slot_wait_s: float,
         is_stopping: Callable[[], bool] = lambda: False,
-        end: float = float("inf"),
+        ends_by: float = float("inf"),
         request: EmbeddingRequest | None = None,
         on_sent: Callable[[Attempt], None] = lambda _: None,
     ) -> Vectors:
-        """Return the vectors of texts that fit into one call, which ends before ``end``.
+        """Return the vectors of texts that fit into one call, which ends before ``ends_by``.
 
         ``request`` says what else changes the vectors, as its dimensions. ``on_sent`` gets the
         attempt when it has a slot. Raises `NoIdleSlot` after ``slot_wait_s`` without an idle slot,
@@ -104,7 +104,7 @@ class BackgroundCalls:
             group=None,
             kind=kind_of(call, cut_to),
             tokens=self._tokens(deployment, texts),
-            deadline=Deadline(min(now + MAX_CALL_S, end)),
+            deadline=Deadline(min(now + MAX_CALL_S, ends_by)),
             on_result=on_result,
             queued_at=now,
             cut_to=cut_to,
@@ -116,10 +116,10 @@ class BackgroundCalls:
                 raise NoIdleSlot("had no idle slot, or no quota left")
             self._sleep(SLOT_POLL_S)
             now = attempt.queued_at = time.monotonic()
-            attempt.deadline.extend(min(now + MAX_CALL_S, end))
+            attempt.deadline.extend(min(now + MAX_CALL_S, ends_by))
         on_sent(attempt)
         self._sender.send(batch)
-        wakeup.wait(min(attempt.deadline.remaining() + _GRACE_S, end - time.monotonic()))
+        wakeup.wait(min(attempt.deadline.remaining() + _GRACE_S, ends_by - time.monotonic()))
         if not results:
             raise ProviderTimeout("did not answer in time")
         return _vectors_or_raise(results[0])

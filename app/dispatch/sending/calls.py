@@ -6,11 +6,13 @@ import logging
 import time
 from collections.abc import Sequence
 
+from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.events import Events, Tracer
 from app.dispatch.queue.adaptive import AdaptiveLimit
 from app.dispatch.queue.attempts import Attempt, NotSent, Result
 from app.dispatch.queue.batch import Batch
+from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.domain import Call, Vectors
 from app.errors import (
     Drifted,
@@ -129,6 +131,17 @@ def charge_dropped(batch: Batch, tokens: Sequence[int], pool: Pool) -> None:
         stop = start + attempt.size
         pool.unpaid.add(attempt.flow.key, batch.deployment.source, sum(tokens[start:stop]))
         start = stop
+
+
+def pause_until_reset(deployment: Deployment, seconds: float, now: float) -> None:
+    """Let no call of a deployment leave until its provider's limit resets.
+
+    Before a long pause, its queued attempts go back to their jobs, which may have another one.
+    """
+    deployment.quota.pause_until_reset(seconds, now)
+    if deployment.quota.exhausted_until > now + MAX_WAIT_S:
+        for attempt in deployment.queue.flush(deployment):
+            attempt.on_result(attempt, NotSent("has used up its provider's limit"), now)
 
 
 def deliver_not_sent(batch: Batch) -> None:

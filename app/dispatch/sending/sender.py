@@ -20,7 +20,6 @@ from app.dispatch.queue.adaptive import AdaptiveLimit
 from app.dispatch.queue.attempts import NotSent
 from app.dispatch.queue.batch import Batch
 from app.dispatch.queue.slot_queue import SlotQueue
-from app.dispatch.quotas.quota import MAX_WAIT_S
 from app.dispatch.sending import bisection
 from app.dispatch.sending.calls import (
     abort,
@@ -29,6 +28,7 @@ from app.dispatch.sending.calls import (
     deliver_not_sent,
     fail_without_thread,
     make_call,
+    pause_until_reset,
     release,
     return_unsent,
 )
@@ -82,17 +82,6 @@ class Sender:
         if not deployment.standing.may_be_called(now, last_resort=True, is_only=pool.is_alone):
             for attempt in deployment.queue.flush(deployment):
                 attempt.on_result(attempt, NotSent("may not be called now"), now)
-
-    @staticmethod
-    def _pause_until_reset(deployment: Deployment, seconds: float, now: float) -> None:
-        """Let no call of a deployment leave until its provider's limit resets.
-
-        Before a long pause, its queued attempts go back to their jobs, which may have another one.
-        """
-        deployment.quota.pause_until_reset(seconds, now)
-        if deployment.quota.exhausted_until > now + MAX_WAIT_S:
-            for attempt in deployment.queue.flush(deployment):
-                attempt.on_result(attempt, NotSent("has used up its provider's limit"), now)
 
     # In its thread
 
@@ -180,7 +169,7 @@ class Sender:
             if pool.estimate.is_used:
                 pool.estimate.learn(batch.items, sum(vectors.tokens))
         if vectors.limit_resets_in is not None:
-            self._pause_until_reset(deployment, vectors.limit_resets_in, now)
+            pause_until_reset(deployment, vectors.limit_resets_in, now)
         if vectors.limit_headers is not None and deployment.quota.is_limited:
             deployment.quota.record_stated(stated_limits(vectors.limit_headers), now)
         silent = pool.ejector.record_success(batch, call_started_at, now)
@@ -209,28 +198,37 @@ class Sender:
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
-            if error.too_large and number > 1 and not batch.refused_with:
-                SizeRefusal.watch(attempts, pool.estimate)
-            trusted = pool.ejector.record_refusal(batch, call_started_at, now)
-            if number > 1 and trusted:
+            is_callers_fault = self._record_refusal(batch, error, call_started_at, now)
+            if number > 1 and is_callers_fault:
                 step = bisection.after_refusal(attempts, batch.refused_with)
                 return self._next_test(batch, step, now)
-            # Of several items that are too large together, none is at fault.
-            if number == 1 and not (error.too_large and batch.item_count > 1):
-                deployment.remember_refused(attempts[0].call.items, now)
         deployment.queue.requeue(batch.refused_with)  # before a flush, which must return these too
         if isinstance(error, Drifted):
             deployment.standing.probe_ended()
-        is_fault = not isinstance(error, Rejected | Drifted)
-        if is_fault and pool.ejector.record_failure(
-            deployment, error, batch.item_count, call_started_at, now, batch.is_probe
-        ):
-            self.report_ejection(pool, deployment, now)
+        elif not isinstance(error, Rejected):
+            is_ejected = pool.ejector.record_failure(
+                deployment, error, batch.item_count, call_started_at, now, batch.is_probe
+            )
+            if is_ejected:
+                self.report_ejection(pool, deployment, now)
         if isinstance(error, Throttled | Drifted) or error.retry_after is not None:
             self._flush(pool, deployment, now)
         for attempt in attempts:
             deliver(attempt, error, number, now)
         return None
+
+    def _record_refusal(
+        self, batch: Batch, error: Rejected, call_started_at: float, now: float
+    ) -> bool:
+        """Record a 400 to a batch; return whether it is taken as the fault of a caller."""
+        deployment, attempts = batch.deployment, batch.attempts
+        pool, is_merged = self._pool_of[deployment], len(attempts) > 1
+        if is_merged and error.too_large and not batch.refused_with:
+            SizeRefusal.watch(attempts, pool.estimate)
+        # Of several items that are too large together, none is at fault.
+        if not is_merged and not (error.too_large and batch.item_count > 1):
+            deployment.remember_refused(attempts[0].call.items, now)
+        return pool.ejector.record_refusal(batch, call_started_at, now)
 
     def _next_test(self, batch: Batch, step: bisection.Step, now: float) -> Batch | None:
         """Return the batch of a bisection's next test, which keeps the slot of its last call."""

@@ -69,7 +69,7 @@ def ask_for_slots(
     """
     arguments: list[Any] = ["" if now is None else repr(now), worker, int(exchange.is_leaving)]
     arguments += [queue.limit, queue.hold_s, exchange.number, exchange.kept, exchange.needed]
-    arguments += [int(exchange.is_busy), int(exchange.lacks)]
+    arguments += [int(exchange.is_busy), int(exchange.lacks_slot)]
     *numbers, silent = _SLOT_SCRIPT.evaluate(client, [redis_key], arguments)
     is_latest, slots, entitled, others_lack, members, rank = (int(number) for number in numbers)
     names = [name.decode() if isinstance(name, bytes) else str(name) for name in silent]

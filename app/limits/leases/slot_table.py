@@ -110,12 +110,12 @@ class SlotTable:
     def _mine(me: Row | None, asked: SlotLeaseRequest, now: float) -> Row:
         """Return the asking worker's row, with the slots that it keeps."""
         line = turn = 0.0
-        if asked.lacks and asked.kept == 0:
+        if asked.lacks_slot and asked.kept == 0:
             line = me.line if me is not None and me.line > 0 else now
         has_kept_some = me is not None and me.held > 0 and asked.kept > 0
         turn = me.turn if me is not None and has_kept_some else now
         return Row(
-            now, asked.kept, asked.number, asked.needed, asked.is_busy, asked.lacks, turn, line
+            now, asked.kept, asked.number, asked.needed, asked.is_busy, asked.lacks_slot, turn, line
         )
 
     def _keep(self, worker: str, mine: Row, asked: SlotLeaseRequest) -> None:

@@ -29,12 +29,12 @@ def calls(queue, number, now=T):
     return [batch for batch in batches if batch is not None and queue.close(batch)]
 
 
-def exchange(queue, now, slots=None, entitled=None, is_urgent=False):
+def exchange(queue, now, slots=None, entitled=None, others_lack_slots=False):
     """Make an exchange, answered at once with so many slots; None: not answered."""
     asked = queue.start_exchange(now)
     lease = None
     if slots is not None:
-        lease = SlotLease(slots, slots if entitled is None else entitled, is_urgent, 2, 0)
+        lease = SlotLease(slots, slots if entitled is None else entitled, others_lack_slots, 2, 0)
     queue.end_exchange(asked, lease, now)
     return asked
 
@@ -98,7 +98,7 @@ def test_slots_that_others_lack_are_returned_as_calls_end(queue):
     queue.on_need = lambda: needs.append(1)
     exchange(queue, T, 6)
     batches = calls(queue, 6)
-    exchange(queue, T + 0.1, 6, entitled=2, is_urgent=True)
+    exchange(queue, T + 0.1, 6, entitled=2, others_lack_slots=True)
     assert not needs
     queue.finish(batches[0], T + 0.2)
     assert needs
@@ -112,7 +112,7 @@ def test_call_without_a_slot_asks_at_once_and_then_not_often(queue):
     assert calls(queue, 1) == []
     assert len(needs) == 1
     asked = exchange(queue, T, 0)
-    assert (asked.lacks, asked.needed) == (True, 1)
+    assert (asked.lacks_slot, asked.needed) == (True, 1)
     assert queue.take_next(T + POLL_S / 2) is None
     assert len(needs) == 1
     assert looks[-1] == pytest.approx(T + POLL_S)

@@ -31,8 +31,8 @@ def test_an_attempt_that_may_not_leave_is_passed_over():
     attempts = [attempt(a), attempt(b), attempt(a)]
     queue = waiting(attempts)
     assert left_in_order(queue, lambda one: one.deployment is b) == [attempts[1]]
-    assert queue.of_deployment(a) == [attempts[0], attempts[2]]
-    assert queue.of_deployment(b) == []
+    assert queue.waiting_for(a) == [attempts[0], attempts[2]]
+    assert queue.waiting_for(b) == []
 
 
 def test_attempts_that_are_put_back_leave_before_all_others_and_are_charged_once():

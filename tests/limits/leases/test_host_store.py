@@ -58,7 +58,7 @@ def test_first_worker_of_a_server_gets_slots_at_once(tmp_path):
 def test_workers_see_what_others_have(tmp_path, clock):
     asked_once(tmp_path, "a")
     lease = asked_once(tmp_path, "b", replace(ASKED, needed=2))
-    assert (lease.slots, lease.entitled, lease.is_urgent, lease.members) == (0, 2, True, 2)
+    assert (lease.slots, lease.entitled, lease.others_lack_slots, lease.members) == (0, 2, True, 2)
     asked_once(tmp_path, "a", replace(ASKED, number=2, kept=6, needed=6))
     assert asked_once(tmp_path, "b", replace(ASKED, number=2, needed=2)).slots == 2
     assert asked_once(tmp_path, "c", provider="another").slots == 8
