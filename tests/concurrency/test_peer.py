@@ -6,6 +6,7 @@ import struct
 import pytest
 
 from app.concurrency.peer import has_closed, never_left
+from tests.support.server import eventually
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_close_is_noticed_behind_unread_bytes(pair):
     client, server = pair
     client.sendall(b"POST /next HTTP/1.1\r\n")
     client.close()
-    assert has_closed(server)
+    eventually(lambda: has_closed(server))
     assert server.recv(4) == b"POST"
 
 
@@ -42,13 +43,13 @@ def test_reset_is_noticed(pair):
     client, server = pair
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
-    assert has_closed(server)
+    eventually(lambda: has_closed(server))
 
 
 def test_closed_sending_side_is_noticed(pair):
     client, server = pair
     client.shutdown(socket.SHUT_WR)
-    assert has_closed(server)
+    eventually(lambda: has_closed(server))
 
 
 def test_socket_closed_on_this_side_is_closed(pair):

@@ -15,10 +15,10 @@ def test_wake_runs_the_task_at_once_and_stop_ends_the_thread():
     task = PeriodicTask("test", ran.release, 3600)
     task.start()
     task.start()  # does nothing
-    assert ran.acquire(timeout=5)
+    assert ran.acquire(timeout=20)
     task.wake()
-    assert ran.acquire(timeout=5)
-    assert task.stop(5)
+    assert ran.acquire(timeout=20)
+    assert task.stop(20)
     assert task.runs == 2
     task.start()  # nor after the end
     assert not ran.acquire(blocking=False)
@@ -29,11 +29,11 @@ def test_stop_waits_at_most_its_timeout():
 
     def step():
         begun.set()
-        hold.wait(10)
+        hold.wait(60)
 
     task = PeriodicTask("test", step, 1)
     task.start()
-    assert begun.wait(5)
+    assert begun.wait(20)
     assert not task.stop(0.01)
     hold.set()
     eventually(lambda: task.stop(0.1))
@@ -43,13 +43,13 @@ def test_a_task_may_stop_itself():
     ran = threading.Semaphore(0)
 
     def step():
-        assert task.stop(10)
+        assert task.stop(20)
         ran.release()
 
     task = PeriodicTask("test", step, 0.01)
     task.start()
-    assert ran.acquire(timeout=5)
-    assert task.stop(5)
+    assert ran.acquire(timeout=20)
+    assert task.stop(20)
     assert task.runs == 1
 
 
@@ -64,7 +64,7 @@ def test_start_after_a_failed_thread_start_tries_again(monkeypatch):
             task.start()
     assert not task.is_started
     task.start()
-    assert task.stop(5)
+    assert task.stop(20)
 
 
 @pytest.mark.parametrize("imported_first", [False, True])
@@ -80,7 +80,7 @@ task.start()
 while not ran: gevent.sleep(0.001)
 task.wake()
 while len(ran) < 2: gevent.sleep(0.001)
-assert task.stop(5)
+assert task.stop(20)
 assert ran[0] is ran[1] is not gevent.getcurrent()
 print("done")
 """

@@ -42,12 +42,12 @@ def end_first():
     hold.release()
     native_sleep(0.1)  # so long that gevent polls before it runs all that is ready
 
-first = gevent.spawn(threads.run, hold.acquire, 10)
+first = gevent.spawn(threads.run, hold.acquire, 20)
 gevent.sleep(0.05)
 loop.run_callback(end_first)
 for _ in range(60):  # more than gevent runs before it looks at the time
     loop.run_callback(lambda: None)
-second = gevent.spawn(threads.run, lambda: 7, 10)  # begins between the end and what follows it
+second = gevent.spawn(threads.run, lambda: 7, 20)  # begins between the end and what follows it
 assert (first.get(), second.get()) == (True, 7)
 print("done")
 """
@@ -65,10 +65,10 @@ def refuse(*_):
 
 threadpool.start_new_thread = refuse
 try:
-    threads.run(lambda: made.append(1), 10)
+    threads.run(lambda: made.append(1), 20)
 except NoThread:
     threadpool.start_new_thread = start
-assert threads.run(lambda: 7, 10) == 7
+assert threads.run(lambda: 7, 20) == 7
 assert not made, "it was made although its caller went on without it"
 print("done")
 """
@@ -94,7 +94,7 @@ def test_many_threads_share_native_threads():
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(10)
+        caller.join(20)
     assert sorted(results) == list(range(50))
 
 
@@ -119,7 +119,7 @@ def test_thread_that_cannot_be_started_is_not_counted_as_busy(error, monkeypatch
         for _ in range(3):
             with pytest.raises(NoThread):
                 native.run(lambda: 1, 1)
-    assert native.run(lambda: 2, 5) == 2
+    assert native.run(lambda: 2, 20) == 2
 
 
 def test_functions_get_a_thread_in_the_order_of_their_callers():
@@ -134,7 +134,7 @@ def test_functions_get_a_thread_in_the_order_of_their_callers():
     shared = NativeThreads(1)
     shared._free = Free(1)
     assert shared.run(lambda: 7, 60) == 7
-    assert waits == [pytest.approx(60, abs=1)]
+    assert waits == [pytest.approx(60, abs=30)]
 
 
 def test_a_function_that_hangs_keeps_its_thread():
@@ -144,4 +144,4 @@ def test_a_function_that_hangs_keeps_its_thread():
     with pytest.raises(TimeoutError, match="every thread is busy"):
         native.run(lambda: 1, 0.05)
     end.set()
-    assert native.run(lambda: 2, 5) == 2
+    assert native.run(lambda: 2, 20) == 2

@@ -10,13 +10,13 @@ from tests.support.server import ROOT
 UNDER_GEVENT = """
 from gevent import monkey
 monkey.patch_all()
-import time, gevent
+import threading, time, gevent
 from app.concurrency.threads import start_now
-seen = []
+seen, may_end = [], threading.Event()
 
 def call(name):
     seen.append(name + " starts")
-    time.sleep(0.05)
+    may_end.wait()
     seen.append(name + " ends")
 
 def caller():
@@ -33,8 +33,9 @@ def ended():
         seen.append("ended")
 
 gevent.spawn(caller).join()
-gevent.spawn(ended)
-gevent.sleep(0.2)
+gevent.spawn(ended).join()
+may_end.set()
+while len(seen) < 7: gevent.sleep(0.001)
 print(", ".join(seen))
 """
 
@@ -52,4 +53,4 @@ def test_greenlet_runs_before_what_was_ready():
 def test_thread_runs():
     ran = threading.Event()
     start_now(ran.set, ())
-    assert ran.wait(10)
+    assert ran.wait(20)

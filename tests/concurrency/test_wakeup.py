@@ -41,5 +41,5 @@ def test_set_from_another_thread_ends_a_wait_without_timeout():
     thread = threading.Thread(target=wait)
     thread.start()
     wakeup.set()
-    thread.join(5)
+    thread.join(20)
     assert woken.is_set()

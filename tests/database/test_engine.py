@@ -6,6 +6,7 @@ from app.database.engine import Database, Unavailable
 from app.database.migrations import migrate
 from app.usage.store.store import ReportQuery, Store
 from tests.providers.http import NoThreads
+from tests.support.server import eventually
 from tests.usage.conftest import row
 from tests.usage.store.sums import count
 
@@ -42,6 +43,8 @@ def test_connections_closed_by_a_restart_are_replaced(postgres):
 
     with psycopg.connect(postgres._address("postgres"), autocommit=True) as connection:
         connection.execute(kill, [database.engine.url.database])
+        left = kill.replace("pg_terminate_backend(pid)", "pid")
+        eventually(lambda: not connection.execute(left, [database.engine.url.database]).fetchall())
     store.insert([row(2)])
     assert count(database) == 2
     database.close()
@@ -54,17 +57,16 @@ import gevent, sys, time
 from app.database.engine import Database, Unavailable
 database = Database(sys.argv[1])
 ticks = []
-ticker = gevent.spawn(lambda: [ticks.append(gevent.sleep(0.01)) for _ in range(1000)])
+ticker = gevent.spawn(lambda: [ticks.append(gevent.sleep(0.01)) for _ in range(100_000)])
 other = Database(sys.argv[1])
 held = other.engine.raw_connection()
 held.isolation_level = None
 held.execute("BEGIN IMMEDIATE")
 waiting = gevent.spawn(database.run, lambda c: c.exec_driver_sql("CREATE TABLE x (y int)").close())
-gevent.sleep(0.3)
-assert not waiting.dead
+while len(ticks) < 15: gevent.sleep(0.01)
+assert not waiting.dead  # SQLite would have waited for ten seconds, without a tick, and then failed
 held.execute("COMMIT")
-waiting.get(timeout=10)
-assert len(ticks) > 15, ticks
+waiting.get(timeout=20)
 print(database.run(lambda c: c.exec_driver_sql("SELECT count(*) FROM x").scalar_one()))
 """
 
@@ -74,7 +76,7 @@ def test_busy_sqlite_does_not_block_other_greenlets(tmp_path):
     import sys
 
     command = [sys.executable, "-c", GEVENT, f"sqlite:///{tmp_path}/busy.db"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 

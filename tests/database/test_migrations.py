@@ -72,7 +72,7 @@ def test_killed_migration_changes_nothing(kind, tmp_path, request):
     stuck = process(STUCK + MIGRATE, url)
     assert stuck.stdout.readline() == "stuck\n", stuck.communicate()
     stuck.send_signal(signal.SIGKILL)
-    stuck.communicate(timeout=10)
+    stuck.communicate(timeout=60)
     assert tables(url) == set()
     database = Database(url)
     assert migrate(database.engine) == (None, newest())

@@ -27,11 +27,6 @@ def plain(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[b
         raise ConnectionResetError
     if path == "/odd":
         raise OSError(errno.EIO, "no socket's fault")
-    if path == "/slow":
-        sleep = (
-            time.sleep if isinstance(environ["gunicorn.socket"], socket.socket) else gevent.sleep
-        )
-        sleep(0.5)
     if path == "/client":
         start_response("200 OK", [("Content-Length", str(len(environ["REMOTE_ADDR"])))])
         return [environ["REMOTE_ADDR"].encode()]
@@ -57,6 +52,8 @@ class Running:
     def __init__(self, worker_class: str, *, stopped: bool = False, **settings: Any) -> None:
         self.stopped = stopped
         self.on_request: Callable[[str], object] = lambda path: None  # at its start
+        # A request for /slow has begun; it may end.
+        self.is_slow, self.may_end = threading.Event(), threading.Event()
         self.config = Config()
         for name, value in {"keepalive": 5, "threads": 4, "accesslog": None, **settings}.items():
             self.config.set(name, value)
@@ -67,7 +64,7 @@ class Running:
         self.ready = threading.Event()
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
-        assert self.ready.wait(5)
+        assert self.ready.wait(20)
 
     def _run(self) -> None:
         log = Logger(self.config)
@@ -98,15 +95,21 @@ class Running:
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         self.on_request(environ["PATH_INFO"])
+        if environ["PATH_INFO"] == "/slow":
+            self.is_slow.set()
+            sleep = gevent.sleep if self.worker_class == "gevent" else time.sleep
+            while not self.may_end.is_set():
+                sleep(0.01)
         return plain(environ, start_response)
 
     def stop(self) -> None:
         self.worker.handle_exit(15, None)
+        self.may_end.set()
         self.thread.join(20)
         assert not self.thread.is_alive()
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), 10)
+        return socket.create_connection(("127.0.0.1", self.port), 20)
 
     def ask(self, data: bytes) -> bytes:
         with self.connect() as connection:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.server import balance
 from app.server.balance import ConnectionCount, ConnectionCounts, fair_share, waiting_connections
+from tests.support.server import eventually
 
 connections = st.integers(0, 5000)
 
@@ -93,7 +94,7 @@ def test_waiting_connections_are_counted():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert waiting_connections(listener) == 0
         clients = [socket.create_connection(listener.getsockname()) for _ in range(3)]
-        assert waiting_connections(listener) == 3
+        eventually(lambda: waiting_connections(listener) == 3)
         for client in clients:
             client.close()
 

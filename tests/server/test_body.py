@@ -112,7 +112,7 @@ def test_client_below_minimum_rate_is_refused(monkeypatch: pytest.MonkeyPatch):
         talk.body.read()
     monkeypatch.setattr(body, "MIN_BYTES_PER_S", 100)  # so that three bytes allow 0.03 s
     with Talk(sized(b"abc", length=10), end=False) as talk:
-        talk.unreader.expect(5)
+        talk.unreader.expect(60)
         before = talk.unreader.deadline
         talk.client.sendall(b"def")
         assert talk.unreader.chunk() == b"def"
@@ -148,11 +148,11 @@ def test_rest_of_a_request_is_discarded_within_bounds(monkeypatch: pytest.Monkey
             assert client.recv(1) == b""  # FIN came first
             return time.monotonic() - start
 
-    assert swallow(5, end=True) < 0.1
-    assert swallow(0, end=False) < 0.1
-    assert 0.15 < swallow(0.2, end=False) < 1
+    assert swallow(20, end=True) < 10
+    assert swallow(0, end=False) < 10  # and not for ever
+    assert 0.15 < swallow(0.2, end=False) < 10
     monkeypatch.setattr(body, "MAX_DRAIN_BYTES", 500)
-    assert swallow(5, end=False) < 0.1
+    assert swallow(20, end=False) < 10
 
 
 def test_closing_twice_is_no_error():

@@ -108,6 +108,7 @@ def as_rfc_9112(found: Any) -> Any:
 
 
 @pytest.mark.no_cover  # it takes longer than the test, and the others reach the same lines
+@pytest.mark.timeout(600)  # it takes a minute on a busy machine
 @hypothesis_settings(max_examples=3000, deadline=None)
 @given(host=HOST, lines=st.lists(LINES, max_size=6), limits=LIMITS)
 @example(host=[], lines=["Host: a", "Host: b"], limits={})

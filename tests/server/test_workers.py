@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 
 from app.server import base_worker, body, threads
 from tests.server.running import Running, everything, get
+from tests.support.server import eventually
 
 SECRET = "sk-planted-secret"
 
@@ -45,11 +47,11 @@ def test_an_idle_connection_is_closed_after_a_while(start: Callable[..., Running
         begun = time.monotonic()
         idle.sendall(get(b"/"))
         assert everything(idle).endswith(b"ok")  # and then the connection is closed
-        assert 0.9 < time.monotonic() - begun < 4
+        assert time.monotonic() - begun > 0.9
 
 
 def test_a_busy_client_does_not_starve_the_others(start: Callable[..., Running]):
-    worker, paths = start(), list[str]()
+    worker, paths, is_served = start(), list[str](), threading.Event()
     with worker.connect() as busy, worker.connect() as other:
         other.sendall(get(b"/"))
         assert other.recv(1000).endswith(b"ok")
@@ -58,6 +60,10 @@ def test_a_busy_client_does_not_starve_the_others(start: Callable[..., Running])
             paths.append(path)
             if len(paths) == 10:  # more of the busy client are in the worker's buffer
                 other.sendall(get(b"/other"))
+            if path == "/other":
+                is_served.set()
+            elif len(paths) == 13 and worker.worker_class == "gthread":
+                is_served.wait(10)  # its other threads may get no core for a while
 
         worker.on_request = record
         busy.sendall(get(b"/busy") * 99 + get(b"/busy", b"Connection: close"))
@@ -142,14 +148,15 @@ def test_stop_serves_accepted_requests_and_closes_idle_connections(
             answer += kept.recv(1000)
         assert b"keep-alive" in answer
         working.sendall(get(b"/slow"))
-        time.sleep(0.2)
+        assert worker.is_slow.wait(20)
         begun = time.monotonic()
         worker.worker.handle_exit(15, None)
+        worker.may_end.set()
         assert b"Connection: close" in everything(working)
         assert everything(kept) == b""
         assert everything(silent) == b""
-        worker.thread.join(5)
-        assert time.monotonic() - begun < 2.5
+        worker.thread.join(20)
+        assert time.monotonic() - begun < 15  # a kept connection may be idle for 30
 
 
 def test_app_is_told_how_long_a_request_has_waited_for_a_thread(monkeypatch: pytest.MonkeyPatch):
@@ -166,14 +173,16 @@ def test_stop_after_its_timeout_is_logged():
     worker = Running("gevent", graceful_timeout=0)
     with worker.connect() as connection:
         connection.sendall(get(b"/slow"))
-        time.sleep(0.2)
+        assert worker.is_slow.wait(20)
+        worker.worker.handle_exit(15, None)
+        logged = "Stopping with 1 connections still at work"
+        eventually(lambda: logged in worker.log_lines.getvalue())
         worker.stop()
-    assert "Stopping with 1 connections still at work" in worker.log_lines.getvalue()
 
 
 def test_signal_before_start_stops_the_worker(start: Callable[..., Running]):
     worker = start(stopped=True)
-    worker.thread.join(3)
+    worker.thread.join(20)
     assert not worker.thread.is_alive()
 
 
@@ -190,20 +199,23 @@ def test_no_free_descriptors_do_not_end_a_worker(
     worker_class: str,
     accept: str,
 ):
-    worker = Running(worker_class)
+    worker, refused_at = Running(worker_class), list[float]()
 
     def refuse(*_: object) -> None:
+        refused_at.append(time.monotonic())
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(accept, refuse)
     with worker.connect() as connection:
-        time.sleep(0.3)
+        eventually(lambda: len(refused_at) >= 3)
         monkeypatch.undo()
         connection.sendall(get(b"/", b"Connection: close"))
         assert everything(connection).endswith(b"\r\n\r\nok")
     worker.stop()
     assert "Cannot accept a connection: Too many open files" in worker.log_lines.getvalue()
-    assert worker.log_lines.getvalue().count("\n") < 10  # not one for each turn of a loop
+    # Not one for each turn of a loop.
+    most = (refused_at[-1] - refused_at[0]) / base_worker.ACCEPT_RETRY_S + 2
+    assert worker.log_lines.getvalue().count("\n") <= most
     assert "Traceback" not in capfd.readouterr().err  # in the place of a line of JSON
 
 
@@ -256,15 +268,13 @@ def test_close_among_other_options_closes(start: Callable[..., Running], header:
 
 
 def test_refused_clients_that_stay_do_not_stop_gthread(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(base_worker, "DRAIN_TIMEOUT_S", 5.0)
+    monkeypatch.setattr(base_worker, "DRAIN_TIMEOUT_S", 60.0)
     worker, staying = Running("gthread", threads=4), []
     try:
         for _ in range(12):
             staying.append(worker.connect())
             staying[-1].sendall(b"nonsense\r\n\r\n")
-        begun = time.monotonic()
-        assert worker.ask(get(b"/")).endswith(b"ok")
-        assert time.monotonic() - begun < 4  # each would block a thread for 5 s
+        assert worker.ask(get(b"/")).endswith(b"ok")  # each would block a thread for a minute
     finally:
         for connection in staying:
             connection.close()
