@@ -54,10 +54,9 @@ class JwtAuthenticator:
         if caller is not None and version == self._jwks.version and time.time() < end:
             return caller, ()
         version = self._jwks.version  # before the key is looked up
-        claims = self._check(key)
+        claims, end = self._check(key)
         caller = _caller(claims, self._settings)
         with self._lock:
-            end = float(claims["exp"]) + self._settings.leeway
             self._known[digest] = (version, end, caller)
         return caller, ()
 
@@ -68,11 +67,10 @@ class JwtAuthenticator:
         """
         if key.count(".") != 2:
             raise Unauthorized(_WRONG)
-        claims = self._check(key)
+        claims, end = self._check(key)
         _caller(claims, self._settings)  # raises where it names no owner
         kept = {path: _claim(claims, path) for path in self._settings.claims.values()}
         kid = jwt.get_unverified_header(key).get("kid")
-        end = float(claims["exp"]) + self._settings.leeway
         issued = {"iss": claims["iss"], "aud": claims["aud"]}
         return {**issued, "kid": kid, "end": end, "claims": kept}
 
@@ -93,7 +91,8 @@ class JwtAuthenticator:
             raise Unauthorized(_WRONG)
         return _caller(remembered["claims"], settings), ()
 
-    def _check(self, token: str) -> dict[str, Any]:
+    def _check(self, token: str) -> tuple[dict[str, Any], float]:
+        """Return the claims, and when the token ends (since 1970). Raises as `identify`."""
         try:
             header = jwt.get_unverified_header(token)
             if header.get("alg") not in self._settings.algorithms:
@@ -105,10 +104,11 @@ class JwtAuthenticator:
                 key = self._jwks.find(kid)
             if key is None:
                 raise Unauthorized(_WRONG)
-            return self._decode(token, key)
+            claims = self._decode(token, key)
+            return claims, float(claims["exp"]) + self._settings.leeway
         except jwt.ExpiredSignatureError as error:
             raise Unauthorized("The token has expired.") from error
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
             raise Unauthorized(_WRONG) from error
 
     def _decode(self, token: str, key: jwt.PyJWK | None) -> dict[str, Any]:

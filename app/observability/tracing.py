@@ -85,6 +85,8 @@ class Tracing:
         addresses: Mapping[str, str],
         processor: SpanProcessor,
     ) -> None:
+        # It warns of a wrong `tracestate`, with its text: that of any client, also without a key.
+        logging.getLogger(Span.__module__).setLevel(logging.ERROR)
         self.provider = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(settings.sample)),
             resource=Resource.create({"service.name": settings.service}),

@@ -57,6 +57,7 @@ BAD = {
     "no issuer": lambda: token(iss=None),
     "expired": lambda: token(exp=int(time.time()) - 60),
     "no end": lambda: token(exp=None),
+    "an end that no number of seconds has": lambda: token(exp=10**400),
     "not yet": lambda: token(nbf=int(time.time()) + 60),
     "an unknown key": lambda: token(kid="three"),
     "the other's key": lambda: token(EC, "one", "ES256"),

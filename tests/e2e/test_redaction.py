@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from app import config
 from app.providers import registry
 from tests.e2e.bad_http import framed
+from tests.observability.spans import TRACEPARENT
 from tests.support import refusals, settings, stalls
 from tests.support.server import Proxy, eventually
 from tests.support.upstream import Upstream
@@ -161,6 +162,7 @@ def ask_everything(proxy: Proxy, provider: Upstream) -> list[str]:
         other.get("/v1/models", Cookie="session=planted-cookie", api_key="planted-api-key"),
         other.get("/v1/models", Authorization=f"Basic {WRONG}"),
         other.get("/metrics?key=planted-metrics"),
+        other.get("/v1/models", tracestate="planted-state", traceparent=TRACEPARENT),
         proxy.client(TOKEN).embed("plain", "planted-input"),
     ]
     texts = [f"{answer.status} {answer.headers} {answer.text}" for answer in answers]

@@ -180,6 +180,14 @@ def test_sampling_of_the_caller_is_respected(monkeypatch, provider, exporter, fl
     assert len(exporter.get_finished_spans()) == number
 
 
+@pytest.mark.parametrize("state", ["text", "a=\xfftext"])
+def test_a_tracestate_that_is_none_is_dropped_and_not_logged(client, provider, caplog, state):
+    answer = ask(client, headers={**AUTH, "traceparent": TRACEPARENT, "tracestate": state})
+    assert answer.status_code == 200
+    assert "tracestate" not in provider.calls[0].headers
+    assert caplog.records == []
+
+
 def test_no_spans_without_the_setting(monkeypatch, provider):
     client = app_with(monkeypatch, provider)
     ask(client, headers={**AUTH, "traceparent": TRACEPARENT})
