@@ -98,13 +98,17 @@ class TokenEstimate:
         return expected
 
     def learn(self, items: Sequence[Item], tokens: int) -> None:
-        """Adjust the bytes per token by what the provider counted for some items."""
+        """Adjust the bytes per token by what the provider counted for some items.
+
+        A count out of bounds is a mistake, which counts as the next possible one.
+        """
         if not (self.is_used and tokens > 0 and isinstance(items[0], str)):
             return
         weight = sum(weigh_all(items))
+        counted = min(max(tokens, weight / _MAX_BYTES_PER_TOKEN), weight / _MIN_BYTES_PER_TOKEN)
         with self._lock:
             self._bytes = self._bytes * _DECAY + weight
-            self._tokens = self._tokens * _DECAY + tokens
+            self._tokens = self._tokens * _DECAY + counted
             self.correction = max(1.0, self.correction * _CORRECTION_DECAY)
             if self._bytes >= _MIN_LEARNED_BYTES:
                 seen = self._bytes / self._tokens * _MARGIN
