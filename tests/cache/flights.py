@@ -55,7 +55,7 @@ class Flights:
         self.fail_start, self.flow, self.charged = None, NO_FLOW, []
         self.started = threading.Semaphore(0)
 
-    def start(self, keys, deadline, wake, on_part):
+    def make_job(self, keys, deadline, wake, on_part):
         if self.fail_start is not None:
             raise self.fail_start
         self.jobs.append(FakeJob(self.flights, keys, deadline, wake, on_part))
