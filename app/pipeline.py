@@ -211,11 +211,11 @@ class _CachedRun:
     def flow(self) -> Flow:
         return self._request.flow
 
-    def start(
+    def make_job(
         self, keys: Sequence[bytes], deadline: float, wake: Callable[[], None], on_part: OnPart
     ) -> Job:
         own = replace(self._request, items=[self._items[key] for key in keys])
-        return self._dispatch.start(own, deadline, wake, on_part)
+        return self._dispatch.make_job(own, deadline, wake, on_part)
 
     def verify(self, entries: Entries) -> None:
         verify([entry.row for _, entry in entries], len(entries), self._width)

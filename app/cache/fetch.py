@@ -115,7 +115,7 @@ class Fetch:
                 own.wake()
 
         try:
-            own.job = job = embedding.start(own.keys, own.deadline, wake, on_part)
+            own.job = job = embedding.make_job(own.keys, own.deadline, wake, on_part)
             # Requests may have joined the load before it had a job. `SingleFlight.claim` could not
             # tell the job of them, and they do not know when to advance it.
             job.extend(own.deadline)

@@ -51,7 +51,7 @@ class Embedding(Protocol):
     def flow(self) -> Flow:
         """The flow of the request."""
 
-    def start(
+    def make_job(
         self, keys: Sequence[bytes], deadline: float, wake: Callable[[], None], on_part: OnPart
     ) -> Job:
         """Return a job for the items of these keys. Raises `ClientError`."""

@@ -54,7 +54,7 @@ class Dispatcher(Pools):
         self.background_calls = BackgroundCalls(self._pool_of, self._sender)
         self.is_any_ejected_for_drift = False
 
-    def start(
+    def make_job(
         self,
         request: EmbeddingRequest,
         deadline: float,
@@ -113,7 +113,7 @@ class Dispatcher(Pools):
     ) -> Outcome:
         """Return the vectors of a request, some of which may have drifted meanwhile."""
         wakeup = Wakeup()
-        job = self.start(request, deadline, wakeup.set)
+        job = self.make_job(request, deadline, wakeup.set)
         try:
             now = time.monotonic()
             check_client_at = now + CLIENT_LOOK_S

@@ -58,7 +58,7 @@ class Flights:
         self.at_start = lambda job: None  # called with each job
         self.started = threading.Semaphore(0)
 
-    def start(self, keys, deadline, wake, on_part):
+    def make_job(self, keys, deadline, wake, on_part):
         if self.fail_start is not None:
             raise self.fail_start
         job = FakeJob(self.flights, keys, deadline, wake, on_part)

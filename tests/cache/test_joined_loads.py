@@ -69,13 +69,13 @@ def test_the_job_gets_the_flow_of_a_request_of_a_better_tier(owner, other, is_to
 
 def test_items_of_a_request_that_joins_before_the_job_exists_start_first():
     flights = Flights()
-    start, joiners = flights.start, []
+    make_job, joiners = flights.make_job, []
 
-    def slow_start(*args):
+    def slow_make_job(*args):
         joiners.append(flights.flights.claim([b"b"], time.monotonic() + 60, Wakeup())[0])
-        return start(*args)
+        return make_job(*args)
 
-    flights.start = slow_start
+    flights.make_job = slow_make_job
     owner = flights.fetch(b"a", b"b")
     job = flights.job()
     eventually(lambda: job.wants)

@@ -70,7 +70,7 @@ class Pool:
            are drawn by weight, and the one with the shorter expected wait is called (the power of
            two choices: Mitzenmacher 2001). One whose quota holds the call back is passed over where
            another would send it at once: see `_without_pause`; and so is one whose 400s are in
-           doubt, unless another has failed.
+           doubt, unless there are deployments to ``avoid``.
         3. None of them has room in its quota, but one will have it soon: that is called.
         4. None is healthy: an ejected one may get its half-open probe early.
         """

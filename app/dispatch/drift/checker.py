@@ -132,15 +132,16 @@ class Checker:
             self._embed(target, progress)
         except _Unfinished as unfinished:
             pause_s = min(self._settings.every, unfinished.pause_s)
-            return last.unfinished(self._clock(), pause_s), None
+            return last.with_unfinished(self._clock(), pause_s), None
         except NotSent as error:
-            return last.failed(error.message, self._clock(), RETRY_S), "skipped"
+            return last.with_failure(error.message, self._clock(), RETRY_S), "skipped"
         except ProviderError as error:
             retry_s = self._pause_s(error, last)
-            return last.failed(error.message, self._clock(), retry_s), "failed"
+            return last.with_failure(error.message, self._clock(), retry_s), "failed"
         except Exception:  # a bug: the other checks go on
             _log.exception("a check of deployment %s failed", target.deployment.label)
-            return last.failed("failed by a bug", self._clock(), self._settings.every), "failed"
+            retry_s = self._settings.every
+            return last.with_failure("failed by a bug", self._clock(), retry_s), "failed"
         self._progress.pop(target.key, None)
         result = _compared(progress, reference, self._clock())
         has_drifted = result.has_drifted(self._settings.min_cosine)

@@ -19,7 +19,7 @@ EXTEND_AFTER_S = 60.0
 
 
 class Episodes:
-    """Logs the first failure of several in a row, and then that all is well again."""
+    """Logs the first failure of several in a row, and the first success after them."""
 
     def __init__(self) -> None:
         self._failing: set[str] = set()

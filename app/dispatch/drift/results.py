@@ -39,11 +39,11 @@ class CheckResult:
         """Whether a cosine is below the limit."""
         return self.lowest is not None and self.lowest < min_cosine
 
-    def unfinished(self, now: float, retry_s: float) -> CheckResult:
+    def with_unfinished(self, now: float, retry_s: float) -> CheckResult:
         """Return the result while a check goes on call by call: with the cosines of this one."""
-        return self.failed("", now, retry_s)
+        return self.with_failure("", now, retry_s)
 
-    def failed(self, error: str, now: float, retry_s: float) -> CheckResult:
+    def with_failure(self, error: str, now: float, retry_s: float) -> CheckResult:
         """Return the result after a check that failed: with the cosines of this one."""
         since = self.failing_since or now
         return replace(self, tried_at=now, error=error, failing_since=since, retry_s=retry_s)

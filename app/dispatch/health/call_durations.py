@@ -41,7 +41,8 @@ class CallDurations:
         self._targets = [0.0] * 3  # weighted sums, of their products with the seconds
         self._sizes = [0.0] * 3  # weighted sums: of calls, of their items, of the squares of those
         self._coefficients: Sequence[float] | None = None
-        self._last_items = self._calls_of_size = 0  # of the calls in a row of one size
+        self._last_items = 0  # of the last call
+        self._calls_of_size = 0  # in a row, that had as many items as the call before
 
     def learn(self, items: int, tokens: int, seconds: float) -> None:
         """Learn from the seconds of a call, except in two cases.
@@ -50,12 +51,12 @@ class CallDurations:
         every eighth is enough. Each call that is learned from makes the earlier ones count less: so
         what is known of other sizes is kept while all calls have one size.
         """
-        self._calls_of_size += 1
-        if items == self._last_items and self._calls_of_size > _FIRST_LEARNED:
-            if self._calls_of_size % _LEARNED_EVERY:
-                return
-        elif items != self._last_items:
+        if items != self._last_items:
             self._last_items, self._calls_of_size = items, 0
+        else:
+            self._calls_of_size += 1
+            if self._calls_of_size > _FIRST_LEARNED and self._calls_of_size % _LEARNED_EVERY:
+                return
         expected = self.expected_s(items, tokens)
         if expected is None or abs(seconds - expected) > _EXPECTED_TOLERANCE * expected:
             self.add(items, tokens, seconds)

@@ -75,8 +75,9 @@ class JobState:
 
     @property
     def calls(self) -> int:
-        """The number of calls that have ended or are in flight."""
-        return self._parts.calls
+        """The number of calls that have ended, are abandoned or in flight."""
+        in_flight = sum(attempt.call_started_at is not None for attempt in self._parts.running)
+        return self.times.calls + in_flight
 
     # For callers
 

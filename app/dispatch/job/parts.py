@@ -37,12 +37,6 @@ class Parts:
         self._joined: JoinedItems | None = None  # None until another request joins this one
         self.effects = effects
 
-    @property
-    def calls(self) -> int:
-        """The number of calls that have ended, are abandoned or in flight."""
-        in_flight = sum(attempt.call_started_at is not None for attempt in self.running)
-        return self.times.calls + in_flight
-
     def transition(self, part: Part, state: PartState, attempt: Attempt | None = None) -> None:
         """Change the state of a part. ``attempt`` is its attempt, for `RUNNING`.
 

@@ -97,10 +97,10 @@ class AdaptiveLimit:
             if expected is None or not self._is_high(started_at):
                 durations.add(*size, seconds)
             if expected is not None and was_full:
-                slower = math.log(seconds / expected)
+                slowdown = math.log(seconds / expected)
                 if requests > 1:  # what fewer, larger calls would save
-                    slower -= _MERGING_WEIGHT * durations.fixed_share(*size) * math.log(requests)
-                self._gradient.add(math.log(in_flight), slower)
+                    slowdown -= _MERGING_WEIGHT * durations.fixed_share(*size) * math.log(requests)
+                self._gradient.add(math.log(in_flight), slowdown)
             self._end_cycle(now)
 
     def record_failure(

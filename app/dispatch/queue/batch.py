@@ -175,7 +175,7 @@ class Batch(Struct, eq=False):
             self.merging = Merging(first, float("inf"), now)
         if not self.merging.try_add(attempt):
             return False
-        if not self.deployment.quota.add(self.reservation, attempt.tokens, now):
+        if not self.deployment.quota.add_tokens(self.reservation, attempt.tokens, now):
             return False
         self.item_count += attempt.size
         self.tokens += attempt.tokens

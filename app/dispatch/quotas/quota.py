@@ -158,7 +158,7 @@ class Quota:
             return 0.0
         return self._window.interval_s(tokens) / share
 
-    def add(self, reservation: QuotaReservation, tokens: int, now: float) -> bool:
+    def add_tokens(self, reservation: QuotaReservation, tokens: int, now: float) -> bool:
         """Add tokens to the reservation of a call not yet sent; return False above the limit."""
         if self.is_limited:
             with self._lock:

@@ -191,7 +191,7 @@ class Sender:
         self, batch: Batch, error: ProviderError, call_started_at: float, now: float
     ) -> Batch | None:
         deployment, attempts = batch.deployment, batch.attempts
-        pool, number = self._pool_of[deployment], len(attempts)
+        pool, batch_size = self._pool_of[deployment], len(attempts)
         if isinstance(error, Drifted):
             charge_dropped(batch, error.tokens, pool)
         if batch.deadline.cancelled and not _says_when_to_call_again(error):
@@ -199,7 +199,7 @@ class Sender:
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
             is_callers_fault = self._record_refusal(batch, error, call_started_at, now)
-            if number > 1 and is_callers_fault:
+            if batch_size > 1 and is_callers_fault:
                 step = bisection.after_refusal(attempts, batch.refused_with)
                 return self._next_test(batch, step, now)
         deployment.queue.requeue(batch.refused_with)  # before a flush, which must return these too
@@ -214,7 +214,7 @@ class Sender:
         if isinstance(error, Throttled | Drifted) or error.retry_after is not None:
             self._flush(pool, deployment, now)
         for attempt in attempts:
-            deliver(attempt, error, number, now)
+            deliver(attempt, error, batch_size, now)
         return None
 
     def _record_refusal(

@@ -129,7 +129,7 @@ def test_without_quota_there_is_no_wait():
     quota = Quota(None, None)
     for _ in range(100):
         reservation = quota.reserve(10**9, T)
-        assert quota.add(reservation, 10**9, T)
+        assert quota.add_tokens(reservation, 10**9, T)
         quota.settle(reservation, 1)
         quota.release(reservation)
     assert quota.wait_s(10**9, T) == 0
@@ -176,8 +176,8 @@ def test_release_of_an_expired_call_changes_nothing():
 def test_tokens_can_be_added_to_a_call_within_the_limit():
     quota = Quota(1, 100)
     reservation = quota.reserve(60, T)
-    assert quota.add(reservation, 40, T)  # the same call: no request more
-    assert not quota.add(reservation, 1, T)
+    assert quota.add_tokens(reservation, 40, T)  # the same call: no request more
+    assert not quota.add_tokens(reservation, 1, T)
     assert quota.wait_s(1, T + WINDOW_S - 1) == pytest.approx(1)
     assert quota.wait_s(100, T + WINDOW_S) == 0
 
@@ -215,7 +215,7 @@ class AnyQuota(RuleBasedStateMachine):
         """Add tokens to the newest call, which may be open for additions."""
         call = self.calls[-1]
         total = sum(call[2] for call in self.counted())
-        if call in self.counted() and self.quota.add(call[0], tokens, self.now):
+        if call in self.counted() and self.quota.add_tokens(call[0], tokens, self.now):
             assert total + tokens <= 100
             call[2] += tokens
 

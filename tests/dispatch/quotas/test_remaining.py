@@ -41,8 +41,8 @@ def test_no_more_tokens_leave_than_remain_until_the_reset():
     quota.record_stated([None, fixed(35)], T)
     assert quota.tokens_left(T) == 35
     made = quota.reserve(CALL, T)
-    assert not quota.add(made, 26, T)
-    assert quota.add(made, 5, T)
+    assert not quota.add_tokens(made, 26, T)
+    assert quota.add_tokens(made, 5, T)
     assert sent(quota, T) == 2
     assert quota.tokens_left(T) == 0
     assert quota.tokens_left(T + 30) > 5000
