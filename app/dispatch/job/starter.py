@@ -19,9 +19,10 @@ _MIN_WAIT_S = 0.01  # before a part without a deployment is tried again
 #: A job that finds all queues full checks them again after so long, if none wakes it: attempts may
 #: have left without a call, or another deployment may be back.
 _FULL_POLL_S = 0.5
-#: Parts of a request that no deployment takes, after which its others are not tried. There may be
-#: thousands, and to look for a deployment for each, many times a second, stops the worker. Some
-#: might need less; but the request ends only with those that are tried.
+#: Parts that no deployment takes now, although each could serve them, after which the other parts
+#: of the request are not tried. There may be thousands, and to look for a deployment for each, many
+#: times a second, stops the worker. Some need fewer tokens; but the request ends only with those
+#: that are tried.
 _MAX_UNPLACED = 8
 
 
@@ -78,8 +79,8 @@ class Starter:
             elif not self._start(part, now, has_vectors or bool(parts.running), later):
                 given_up = part
                 break
-            elif later and later[-1] is part:  # no deployment takes it
-                unplaced += 1
+            elif later and later[-1] is part and not part.permanently_failing:
+                unplaced += 1  # no deployment takes it now, although each could serve it
                 if unplaced == _MAX_UNPLACED:
                     self._let_others_wait(part, now)
                     break
@@ -129,8 +130,9 @@ class Starter:
 
     def _let_wait(self, part: Part, now: float, may_wait: bool) -> bool:
         """Set when a part is due again that no deployment takes now; return False for never."""
-        pool, expected = self._job.pool, part.expected
-        wait_s = max(_MIN_WAIT_S, pool.wait_s(now, expected, self._suitable))
+        pool, expected, failing = self._job.pool, part.expected, part.permanently_failing
+        candidates = [d for d in self._suitable if d not in failing] or self._suitable
+        wait_s = max(_MIN_WAIT_S, pool.wait_s(now, expected, candidates))
         may_wait = may_wait or self._waits_for_quota(part, now)
         if not may_wait or now + wait_s >= self._job.deadline.at:
             return False
