@@ -11,6 +11,7 @@ from bench.load import Load
 from bench.processes import ServerOfUnknownPort
 from bench.runner import Running, check, started, text
 from bench.targets import TARGETS, Setup, Target
+from tests.support.server import eventually
 
 PEERS = [target for target in TARGETS if target.peer]
 START_S = 90  # LiteLLM imports for 6 s on an idle core
@@ -67,7 +68,7 @@ import socket, time
 listener = socket.create_server(("127.0.0.1", 0))
 for line in {lines!r}:
     print(line.replace("PORT", str(listener.getsockname()[1])), flush=True)
-time.sleep(30)
+time.sleep(60)
 """
     return sys.executable, "-c", code
 
@@ -85,7 +86,8 @@ def test_port_that_a_server_prints_is_read(tmp_path: Path):
 def test_server_that_prints_no_port_did_not_start(tmp_path: Path):
     server = ServerOfUnknownPort(printing("ready"), tmp_path / "log")
     try:
+        eventually(lambda: server.log.read_text() == "ready\n")
         with pytest.raises(RuntimeError, match="log did not start: ready"):
-            server.await_port(1)
+            server.await_port(0.1)
     finally:
         server.stop()

@@ -1,7 +1,6 @@
 """Concurrent requests for an item share one call (single flight)."""
 
 import threading
-import time
 
 from app.domain import Caller
 from app.errors import (
@@ -10,6 +9,7 @@ from app.errors import (
     Rejected,
 )
 from app.pipeline import Pipeline
+from tests.support.server import eventually
 from tests.test_pipeline import assert_right
 from tests.test_pipeline import bench as bench
 
@@ -31,16 +31,14 @@ class Together:
             self._result = error
 
     def join(self):
-        self._thread.join(10)
+        self._thread.join(20)
         return self._result
 
 
 def wait_until_joined(bench, number):
     """Wait until so many callers wait for loads; only private state shows it."""
     flights = bench.pipeline._flights
-    end = time.monotonic() + 5
-    while sum(len(load.waiters) for load in set(flights._loads.values())) < number:
-        assert time.monotonic() < end
+    eventually(lambda: sum(len(one.waiters) for one in {*flights._loads.values()}) >= number)
 
 
 def test_concurrent_requests_for_an_item_share_one_call(bench):
@@ -82,9 +80,9 @@ def test_waiter_retries_after_a_failed_load(bench):
     bench.provider.hold = threading.Event()
     bench.provider.fail = Rejected("Not yours.")
     first = Together(bench, "a")
-    assert bench.provider.entered.acquire(timeout=5)
+    assert bench.provider.entered.acquire(timeout=20)
     second = Together(bench, "a", "b")
-    assert bench.provider.entered.acquire(timeout=5)  # for "b": it has claimed
+    assert bench.provider.entered.acquire(timeout=20)  # for "b": it has claimed
     third = Together(bench, "a")
     wait_until_joined(bench, 4)
     bench.provider.fail = None

@@ -33,7 +33,7 @@ class FakeProvider:
         fail = self.fail  # as it was at the start of the call
         self.entered.release()
         if self.hold is not None:
-            assert self.hold.wait(10)
+            assert self.hold.wait(60)
         if fail is not None:
             raise fail
         width = call.width or WIDTH

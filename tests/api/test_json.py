@@ -76,9 +76,9 @@ def test_duplicate_among_many_fields_is_found_quickly():
     """The time is linear in the number of names: 32 MiB of them must not block a worker."""
     names = [*map(str, range(10_000)), "9999"]
     body = ("{" + ",".join(f'"{name}":1' for name in names) + "}").encode()
-    start = time.process_time()
+    start = time.thread_time()
     assert refusal(body).param == "9999"
-    assert time.process_time() - start < 0.3
+    assert time.thread_time() - start < 0.3
 
 
 json_values = st.recursive(

@@ -17,9 +17,10 @@ from app.domain import Caller, EmbeddingRequest
 from app.errors import QuotaExhausted
 from app.limits.limiter import make_limiter
 from tests.overlays import environment, overlay
+from tests.redis.patience import PATIENT_S, patient_steps
 from tests.support.server import free_port
 
-__all__ = ["environment", "overlay"]  # fixtures
+__all__ = ["environment", "overlay", "patient_steps"]  # fixtures
 KEYS = {
     "search": {"sha256": "1" * 64, "tokens_per_day": 100, "requests_per_minute": 5},
     "free": {"sha256": "2" * 64},
@@ -31,7 +32,11 @@ def set_up(overlay, valkey, redis):
     """Settings that count in the server."""
 
     def set_up(url=valkey.url, **others):
-        names = {"KEYS": KEYS, "LIMITS": {"url": url, "timezone": "Europe/Berlin"}, **others}
+        names = {
+            "KEYS": KEYS,
+            "LIMITS": {"url": url, "timeout": PATIENT_S, "timezone": "Europe/Berlin"},
+            **others,
+        }
         overlay("".join(f"{name} = {value!r}\n" for name, value in names.items()))
 
     return set_up

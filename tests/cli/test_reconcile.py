@@ -20,9 +20,10 @@ from app.usage.reports.budgets import amount_in_ledger
 from app.usage.store.store import Store
 from tests.limits.new_limits import NewCaller, declare
 from tests.overlays import environment, overlay
+from tests.redis.patience import PATIENT_S, patient_steps
 from tests.usage.conftest import row
 
-__all__ = ["environment", "overlay"]  # fixtures
+__all__ = ["environment", "overlay", "patient_steps"]  # fixtures
 KEYS = {
     "search": {"sha256": "1" * 64, "tokens_per_month": 1000, "dollars_per_month": 5.0},
     "free": {"sha256": "2" * 64, "requests_per_minute": 5},
@@ -35,7 +36,7 @@ def ledger(overlay, valkey, redis, tmp_path):
 
     def ledger(keys=KEYS, **limits):
         url = f"sqlite:///{tmp_path}/usage.db"
-        server = {"url": valkey.url, "timeout": 2}  # a busy machine counts, too
+        server = {"url": valkey.url, "timeout": PATIENT_S}  # a busy machine counts, too
         names = {"KEYS": keys, "LIMITS": server | limits, "USAGE": {"url": url}}
         overlay("".join(f"{name} = {value!r}\n" for name, value in names.items()))
         database = Database(url)

@@ -98,7 +98,7 @@ class Machine:
         finally:
             with suppress(ProcessLookupError, ValueError):  # it did not start
                 os.kill(json.loads(text)["child-pid"], signal.SIGKILL)  # and all its processes
-            process.wait(20)
+            process.wait(60)
             os.close(console)  # not earlier: a console that no process has open cannot be read
             _remove(group)
 

@@ -225,7 +225,7 @@ class Started:
     def kill(self) -> None:
         """Send SIGKILL to all processes."""
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait(60)
 
     def check(self) -> Any:
         """Fail with the output if the container has ended."""

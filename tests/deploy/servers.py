@@ -23,7 +23,7 @@ def beside(project: Project) -> Iterator[None]:
             # All in one network here, each at its own address.
             container = project.container(name, None, "--bind", ADDRESSES[name])
             server = stack.enter_context(container.started(project.directory / f"{name}.log"))
-            eventually(lambda s=server, n=name: s.check() or answers(project.network, n), 20, name)
+            eventually(lambda s=server, n=name: s.check() or answers(project.network, n), 60, name)
         with project.network.inside():
             postgres = Postgres()
             postgres.port = 5432

@@ -49,7 +49,7 @@ def up(project: Project) -> Iterator[Project]:
         )
         log = project.directory / "nginx.log"
         nginx = stack.enter_context(project.container("nginx").started(log))
-        eventually(lambda: nginx.check() or client(project).is_live(), 20, "nginx listens")
+        eventually(lambda: nginx.check() or client(project).is_live(), 60, "nginx listens")
         yield project
         assert proxy.stop() == 0, proxy.log.read_text()
 
@@ -74,7 +74,7 @@ def test_an_embedding_goes_through_all_services(up: Project):
     with up.network.inside(), redis.Redis(ADDRESSES["cache"]) as cache:
         eventually(cache.dbsize, what="vectors in the shared cache")
     assert client(up).embed(MODEL, "a text", caching=True).headers["x-proxy-cache"] == "hit"
-    eventually(lambda: "default" in flask(up, "usage", "report"), 20, "a row in the ledger")
+    eventually(lambda: "default" in flask(up, "usage", "report"), 60, "a row in the ledger")
 
 
 @starts
@@ -82,7 +82,7 @@ def test_a_key_of_the_database_is_counted_by_the_limits_server(up: Project):
     shown = flask(up, "key", "new", "team", "--limit", "requests_per_minute=1000")
     key = next(word for word in shown.split() if word.startswith("sk-"))
     caller = client(up, key)
-    eventually(lambda: caller.embed(MODEL, "a text").status == 200, 20, "the key is known")
+    eventually(lambda: caller.embed(MODEL, "a text").status == 200, 60, "the key is known")
     with up.network.inside(), redis.Redis(ADDRESSES["limits"]) as limits:
         assert limits.dbsize()
 

@@ -49,7 +49,7 @@ def test_image_serves_read_only_and_is_healthy(image: Image, network: Network, t
     container = image.container(network, environment=SERVED, tmpfs=TMPFS)
     assert container.user == 10001
     with container.started(tmp_path / "log") as running:
-        eventually(lambda: running.check() or ask(network, "GET", "/health/live")[0] == 200, 30)
+        eventually(lambda: running.check() or ask(network, "GET", "/health/live")[0] == 200, 60)
         body = {"model": "wordllama", "input": ["a", "b"]}
         status, answer = ask(network, "POST", "/v1/embeddings", body)
         assert (status, len(json.loads(answer)["data"])) == (200, 2)

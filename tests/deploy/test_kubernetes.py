@@ -180,7 +180,7 @@ def test_a_pod_serves_before_and_after_the_migration(project: Project):
         eventually(lambda: proxy.check() or probed.is_live(), 60, "the proxy is live")
         log = project.directory / "nginx.log"
         nginx = stack.enter_context(running.container("nginx").started(log))
-        eventually(lambda: nginx.check() or client.is_live(), 20, "nginx is live")
+        eventually(lambda: nginx.check() or client.is_live(), 60, "nginx is live")
         assert client.embed("wordllama", ["a", "b"]).status == 200
 
         migration = pod(project, "job", MIGRATION).container("migrate")

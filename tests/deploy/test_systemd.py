@@ -109,7 +109,7 @@ def test_command_serves_on_a_socket_of_systemd_and_notifies(tmp_path: Path):
     notify_socket = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(notify_socket))
-        listener.settimeout(30)
+        listener.settimeout(60)
         process = subprocess.Popen(
             ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", *passed,
              f"--setenv=NOTIFY_SOCKET={notify_socket}", *unprivileged,
@@ -117,17 +117,17 @@ def test_command_serves_on_a_socket_of_systemd_and_notifies(tmp_path: Path):
             cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            eventually(lambda: send_request(port), 20, "it answers")
+            eventually(lambda: send_request(port), 60, "it answers")
             assert b"READY=1" in listener.recv(1000)
         finally:
             process.terminate()
-            errors = process.communicate(timeout=20)[1]
+            errors = process.communicate(timeout=60)[1]
     assert process.returncode == 0, errors
 
 
 def send_request(port: int) -> bool:
     """Send a request; the first one starts the service."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.suppress(OSError), contextlib.closing(connection):
         connection.request("GET", "/health/live")
         return connection.getresponse().status == 200

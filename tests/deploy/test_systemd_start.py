@@ -108,8 +108,8 @@ def test_commands_run_as_the_service(host: Booted, network: Network):
     assert set(owners.stdout.split()) == {str(owner(host))}
     key = next(word for word in shown.split() if word.startswith("sk-"))
     client = Within(network, "127.0.0.1", 8000, key)
-    eventually(lambda: client.embed("wordllama", "a").status == 200, 20, "the key is known")
-    eventually(lambda: '"a team"' in flask(host, "usage", "report", "--json"), 30, "its row")
+    eventually(lambda: client.embed("wordllama", "a").status == 200, 60, "the key is known")
+    eventually(lambda: '"a team"' in flask(host, "usage", "report", "--json"), 60, "its row")
     assert "a team" not in host.log.read_text()  # keys are not in a log
     assert json.loads(flask(host, "usage", "report", "--json"))
 

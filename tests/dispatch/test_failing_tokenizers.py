@@ -36,7 +36,7 @@ class Stuck:
         self.is_over = threading.Event()
 
     def count(self, items):
-        self.is_over.wait(30)
+        self.is_over.wait(100)
         return [1] * len(items)
 
 
@@ -60,7 +60,7 @@ def no_native_threads(monkeypatch):
 
 
 def embed(made, items):
-    return made.embed(EmbeddingRequest("m", items), time.monotonic() + 5)
+    return made.embed(EmbeddingRequest("m", items), time.monotonic() + 60)
 
 
 def assert_one_good_call(items):
@@ -92,20 +92,22 @@ def test_vectors_are_kept_where_no_thread_can_be_had_to_count_their_tokens(no_na
     assert_one_good_call(LONG)
 
 
-def test_vectors_do_not_wait_until_the_deadline_for_a_count_of_their_tokens(stuck):
+def test_vectors_do_not_wait_until_the_deadline_for_a_count_of_their_tokens(stuck, monkeypatch):
     """The call has until the deadline, but vectors that come then are too late."""
-    assert_counted_by_the_provider(stuck, timeout=1, within=0.9)
+    monkeypatch.setattr(token_estimate, "MAX_COUNT_S", 60)
+    monkeypatch.setattr(token_estimate, "_COUNT_SHARE", 0.02)  # 0.4 s
+    assert_counted_by_the_provider(stuck, timeout=20, within=10)
 
 
 def test_vectors_and_their_slot_do_not_wait_long_for_a_count_of_tokens(stuck, monkeypatch):
     monkeypatch.setattr(token_estimate, "MAX_COUNT_S", 0.01)
-    assert_counted_by_the_provider(stuck, timeout=20, within=5)
+    assert_counted_by_the_provider(stuck, timeout=60, within=20)
 
 
 def test_request_does_not_wait_long_for_a_count_that_only_serves_an_estimate(stuck, monkeypatch):
     """The long texts of others may be before it: it is estimated by its bytes."""
     monkeypatch.setattr(token_estimate, "MAX_COUNT_S", 0.01)
-    assert_counted_by_the_provider(stuck, timeout=20, within=5, max_tokens=100_000)
+    assert_counted_by_the_provider(stuck, timeout=60, within=20, max_tokens=100_000)
 
 
 def test_request_whose_tokens_no_thread_can_count_is_told_that_the_proxy_is_overloaded(

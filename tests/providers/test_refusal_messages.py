@@ -68,9 +68,9 @@ def test_secret_at_the_cut_is_removed():
 )
 def test_message_of_megabytes_is_read_quickly(piece):
     """A provider may quote an input; the time of the search must not grow quadratically."""
-    before = time.process_time()
+    before = time.thread_time()
     assert len(clean(piece * (2**20 // len(piece)), SECRETS)) <= 501
-    assert time.process_time() - before < 1
+    assert time.thread_time() - before < 1
 
 
 def test_secret_at_the_cut_of_a_very_long_message_is_removed():

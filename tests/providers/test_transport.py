@@ -77,14 +77,14 @@ def test_connection_with_unexpected_bytes_is_not_reused(upstream, provider):
 
     def and_another(exchange):
         good(exchange)
-        assert answered.wait(5)
+        assert answered.wait(20)
         exchange.send(head(408, {"Content-Length": "0"}))
         spoken.set()
 
     upstream.script(and_another)
     assert_embeds(provider)
     answered.set()
-    assert spoken.wait(5)
+    assert spoken.wait(20)
     assert_embeds(provider)
     assert len(set(connections(upstream))) == 2
 

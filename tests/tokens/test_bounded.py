@@ -127,7 +127,7 @@ def test_work_that_never_ends_is_left_at_the_deadline(endless, work):
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         work(BoundedTokenizer(endless), Deadline(began + 0.1))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_waiting_for_a_thread_ends_at_the_deadline(endless):

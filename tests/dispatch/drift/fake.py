@@ -171,7 +171,7 @@ class Host:
 
     def embed(self, text="text"):
         """One request; its outcome."""
-        return self.dispatcher.embed(EmbeddingRequest("m", [text]), time.monotonic() + 10)
+        return self.dispatcher.embed(EmbeddingRequest("m", [text]), time.monotonic() + 60)
 
 
 def checks(providers):

@@ -81,8 +81,8 @@ def test_background_call_ends_with_the_check_that_it_is_of():
         return vectors([1])
 
     background.a.embed = embed
-    background.apart.embed(background.a, ["1"], 0.0, ends_by=time.monotonic() + 5)
-    assert 0 < left[0] <= 5
+    background.apart.embed(background.a, ["1"], 0.0, ends_by=time.monotonic() + 60)
+    assert 0 < left[0] <= 60
 
 
 def test_background_call_takes_no_slot_while_requests_wait():

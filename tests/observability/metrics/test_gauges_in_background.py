@@ -59,14 +59,14 @@ def test_values_of_the_exit_are_read_after_a_reading_that_is_under_way(meter, fi
 
     def read_slowly():
         is_reading.set()
-        assert may_end.wait(5)
+        assert may_end.wait(20)
 
     monkeypatch.setattr(PeriodicTask, "stop", end_reading_and_stop)
     gauges, recorded = Gauges(meter), [1]
     gauges.ledger(lambda: LedgerState(recorded[0], 0, 0, 0, 0, True))
     gauges._looks.append(read_slowly)
     gauges.keep_looking()
-    assert is_reading.wait(5)
+    assert is_reading.wait(20)
     recorded[0] = 2
     at_exit[0]()
     may_end.set()
