@@ -19,15 +19,7 @@ from app.cache.singleflight import SingleFlight
 from app.concurrency.peer import never_left
 from app.dispatch import Dispatcher
 from app.dispatch.deployments.deployment import Deployment
-from app.domain import (
-    Caller,
-    EmbeddingRequest,
-    Entry,
-    Flow,
-    Outcome,
-    Source,
-    sum_purchases,
-)
+from app.domain import Caller, EmbeddingRequest, Entry, Flow, Outcome, Source, sum_purchases
 from app.errors import ClientClosedRequest, ClientError, IncompleteAnswer
 from app.vectors import BYTES_PER_VALUE
 
@@ -40,7 +32,7 @@ class Pipeline:
     ``caches`` None: caching is not configured. ``widths`` are the dimensions by model, where the
     settings name them. ``spaces`` are the ids of the models' vector spaces; a model without one has
     a space of its own. ``tokenizers`` are the fingerprints, by model, of those that decode token
-    ids.
+    ids. ``apart`` tells models of one space that share no vectors: `app.config.spaces`.
     """
 
     def __init__(
@@ -51,12 +43,14 @@ class Pipeline:
         widths: Mapping[str, int | None] | None = None,
         spaces: Mapping[str, str] | None = None,
         tokenizers: Mapping[str, str] | None = None,
+        apart: Mapping[str, str] | None = None,
     ) -> None:
         self._dispatch = dispatch
         self._caches = caches
         self._widths = widths or {}
         self._spaces = spaces or {}
         self._tokenizers = tokenizers or {}
+        self._apart = apart or {}
         self._per_key = scope == "key"
         self._flights = SingleFlight()
 
@@ -113,6 +107,8 @@ class Pipeline:
             cache = self._caches.for_space(space, width)
             owner = caller.name if self._per_key else ""
             tokenizer = self._tokenizers.get(request.model, "")
+            if (group := self._apart.get(request.model)) is not None:
+                space = f"{space} {group}"  # an id has no space character
             keys = keys_of(request, space, owner, width, tokenizer)
             run = _CachedRun(self._dispatch, cache, request, keys, width, deadline, has_client_left)
             outcome = run.outcome(self._flights)

@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app import config
+from app.config import spaces
 from app.providers import registry
 from tests.checked_settings import good
 
@@ -66,6 +67,21 @@ def test_options_are_compared_as_json():
         "PROVIDERS['a']['options']: cannot be written as JSON: Object of type set is not JSON "
         "serializable"
     )
+
+
+def test_models_of_one_derived_id_are_apart_where_no_address_serves_both():
+    settings = settings_with(("a", "x"))
+    served = {"one": "a", "alias": "a", "other": "b", "both": "ab", "far": "c", "else": "c"}
+    for name, providers in served.items():
+        made = [{"provider": provider, "model": "x"} for provider in providers]
+        settings["MODELS"][name] = {"deployments": made}
+    settings["PROVIDERS"]["c"] = settings["PROVIDERS"]["b"]
+    settings["MODELS"]["named"] = {**settings["MODELS"]["far"], "space": "x"}
+    models = config.check(settings, registry).models
+    addresses = {"a": "http://a", "b": "http://b", "c": "http://c"}
+    near = dict.fromkeys(["m", "one", "alias", "other", "both"], "alias")
+    assert spaces.served_apart(models, addresses) == {**near, "far": "else", "else": "else"}
+    assert spaces.served_apart(models, {**addresses, "c": "http://b"}) == {}
 
 
 def test_all_models_that_need_a_name_are_found_at_once():

@@ -66,6 +66,35 @@ def _derive(
     return space
 
 
+def served_apart(
+    models: Mapping[str, ModelSettings], addresses: Mapping[str, str]
+) -> dict[str, str]:
+    """Return models of one derived id that no common address serves, with what tells them apart.
+
+    At another address a name may be that of another model: of a deployment at Azure, or of an
+    engine that ignores it. So they are not known to be one space. Two of them that an address, or a
+    chain of models with common ones, connects have the same value. ``addresses`` are those of the
+    providers, by name.
+    """
+    by_space: dict[str, list[str]] = {}
+    for name, model in models.items():
+        if model.space.startswith(DERIVED_PREFIX):
+            by_space.setdefault(model.space, []).append(name)
+    found: dict[str, str] = {}
+    for names in by_space.values():
+        groups: list[tuple[set[str], list[str]]] = []
+        for name in names:
+            own, members = {addresses[d.provider] for d in models[name].deployments}, [name]
+            for group in [group for group in groups if group[0] & own]:
+                groups.remove(group)
+                own |= group[0]
+                members += group[1]
+            groups.append((own, members))
+        if len(groups) > 1:
+            found |= {name: min(members) for _, members in groups for name in members}
+    return found
+
+
 def facts_of(
     model: ModelSettings,
     deployment: DeploymentSettings,

@@ -1,15 +1,16 @@
 """The factory: `create_app` makes and connects all objects of the proxy, here and nowhere else.
 
 * `services`: those that only some settings name: ledger, table of keys, identity provider.
+* `warnings`: what a start logs of settings that may not be meant so.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from flask import Flask
 
@@ -22,6 +23,7 @@ from app.auth.authenticator import Authenticator, Keyring
 from app.cache import make_cache
 from app.cache.memory import Caches
 from app.config import Settings
+from app.config.spaces import served_apart
 from app.console.api_docs.docs import Docs
 from app.console.build import make_console
 from app.console.live.now_page import now_page
@@ -29,8 +31,8 @@ from app.console.live.request_page import request_page
 from app.console.playground.embedding import PlaygroundEmbedder
 from app.dispatch import Dispatcher
 from app.dispatch.events import Events
-from app.dispatch.quotas.shares import exceeded_limits
 from app.exchange import Observer
+from app.factory import warnings
 from app.factory.services import Services, make_services
 from app.limits.leases.worker_leases import make_leases
 from app.limits.limiter import Limiter, make_limiter
@@ -40,13 +42,13 @@ from app.observability.metrics.directory import VARIABLE
 from app.observability.request_record import RequestRecords
 from app.pipeline import Pipeline
 from app.providers import registry
+from app.providers.base import Provider
 from app.tokens.tokenizers import Tokenizer
+from app.usage.audit_digests import address_without_secrets
 
 if TYPE_CHECKING:
     from app.dispatch.drift.watch import DriftWatch
     from app.observability.build import Metrics
-
-_log = logging.getLogger("app.factory")
 
 
 def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True) -> Flask:
@@ -81,7 +83,8 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     scope = checked.cache.scope if checked.cache else "shared"
     spaces = {name: model.space for name, model in checked.models.items()}
     fingerprints = _fingerprints(dispatcher, tokenizers)
-    pipeline = Pipeline(dispatcher, cache, scope, widths, spaces, fingerprints)
+    apart = served_apart(checked.models, _places(checked, providers))
+    pipeline = Pipeline(dispatcher, cache, scope, widths, spaces, fingerprints, apart)
 
     flask = Proxy("app")
     services = flask.extensions["services"] = make_services(checked)
@@ -125,8 +128,9 @@ def create_app(settings: Mapping[str, Any] | None = None, *, start: bool = True)
     if services.reporter is not None:
         flask.register_blueprint(services.page(api.caller))
     if start:
-        _warn_of_cut_texts(dispatcher)
-        _warn_of_exceeded_limits(checked, host_store is not None)
+        warnings.warn_of_cut_texts(dispatcher)
+        warnings.warn_of_exceeded_limits(checked, host_store is not None)
+        warnings.warn_of_one_id(apart)
         services.start()
     return flask
 
@@ -166,7 +170,7 @@ def _add_drift_watch(
     directory, check = os.environ.get(VARIABLE), settings.check
     if directory is None or check is None:
         if check is not None and check.ejects:
-            services.add(_warn_of_no_watch, None)
+            services.add(warnings.warn_of_no_watch, None)
         return None
     from app.dispatch.drift.build import make_watch
 
@@ -175,39 +179,21 @@ def _add_drift_watch(
     return made
 
 
-def _warn_of_no_watch() -> None:
-    _log.warning(
-        "CHECK: no deployment is compared with its reference, so none is ejected for drift: the "
-        "server is not started with deploy/gunicorn.conf.py, or has no directory for its workers"
-    )
-
-
 def _fingerprints(dispatcher: Dispatcher, tokenizers: Mapping[str, Tokenizer]) -> Mapping[str, str]:
     """Return the fingerprints of the tokenizers that decode token ids for a provider, by model."""
     decoding = {model for model, d in dispatcher.deployments() if not d.takes_tokens}
     return {model: t.fingerprint for model, t in tokenizers.items() if model in decoding}
 
 
-def _warn_of_cut_texts(dispatcher: Dispatcher) -> None:
-    """Log the deployments that may embed only the beginning of a long text, in one line."""
-    if cutting := dispatcher.deployments_that_may_cut():
-        _log.warning(
-            "texts over the model's context are cut silently, or may be, by %s: set "
-            "'max_item_tokens' of these deployments and the 'tokenizer' of their models "
-            "(docs/providers.md)",
-            ", ".join(cutting),
-        )
-
-
-def _warn_of_exceeded_limits(settings: Settings, has_host_store: bool) -> None:
-    """Log the limits of calls at once that are below the number of workers, in one line."""
-    if exceeded := exceeded_limits(settings, has_host_store):
-        _log.warning(
-            "each of %d workers makes at least one call at once, which together may be more than "
-            "%s: set WEB_CONCURRENCY to the smallest of these, or raise them (docs/dispatch.md)",
-            settings.workers,
-            ", ".join(exceeded),
-        )
+def _places(settings: Settings, providers: Mapping[str, Provider]) -> dict[str, str]:
+    """Return where each provider is: at its address, or with a vendor, whose regions are alike."""
+    found = {}
+    for name, provider in providers.items():
+        address, own = getattr(provider, "address", ""), settings.providers[name]
+        host = urlsplit(address).hostname or ""
+        is_vendor = own.base_url is None and host not in ("127.0.0.1", "localhost")
+        found[name] = own.kind if is_vendor else address_without_secrets(address) or ""
+    return found
 
 
 def _register_gauges(

@@ -150,3 +150,39 @@ def test_entries_of_the_layout_before_are_misses(installation, redis):
     eventually(lambda: cache.shared.remote.ready())
     assert ask(fresh, input=["hello"], caching=True).headers["x-proxy-cache"] == "miss"
     assert provider.items == ["hello"]
+
+
+@pytest.mark.parametrize(("named", "shared"), [({}, False), ({"space": "one"}, True)])
+def test_models_of_one_name_at_two_addresses_share_vectors_only_in_a_named_space(
+    monkeypatch, capsys, named, shared
+):
+    made = {}
+
+    def provider_at(own):
+        made[own.name] = Embeds()
+        made[own.name].address = own.base_url
+        return made[own.name]
+
+    monkeypatch.setattr(registry, "make", provider_at)
+    names = ("one", "other", "alias")
+    at = {
+        "one": "http://one.example",
+        "other": "http://other.example",
+        "alias": "http://one.example",
+    }
+    given = settings(
+        PROVIDERS={n: {"kind": "tei", "base_url": at[n]} for n in names},
+        MODELS={
+            n: {"dimensions": WIDTH, "deployments": [{"provider": n, "model": "tei"}], **named}
+            for n in names
+        },
+    )
+    for key in given["KEYS"].values():
+        key["models"] = ["*"]
+    client = create_app(given).test_client()
+    states = [
+        ask(client, model=name, input=["x"], caching=True).headers["x-proxy-cache"]
+        for name in names
+    ]
+    assert states == ["miss", "hit" if shared else "miss", "hit"]
+    assert ("one derived id" in capsys.readouterr().out) is not shared
