@@ -8,6 +8,7 @@
   as too large.
 * `joined`: which parts other requests wait for, too.
 * `starter`: starts attempts of parts.
+* `unplaced`: which parts wait because no deployment takes another one now.
 * `slow_calls`: when a call is hedged, and when it counts as late; the call that is sent beside it.
 * `retry`: what follows a failed attempt.
 * `caller_errors`: the error when no deployment could serve.

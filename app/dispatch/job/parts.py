@@ -26,6 +26,7 @@ class Parts:
     def __init__(self, tokens: list[int], effects: Effects, flow: Flow) -> None:
         #: Those in state `WAITING`, in the order in which they start.
         self.waiting = [Part(0, tokens, flow)]
+        self.next_due = float("-inf")  # none of those is due before
         #: The attempts of those in state `RUNNING`, oldest first.
         self.running: dict[Attempt, Part] = {}
         self.times = CallTimes()
@@ -61,6 +62,7 @@ class Parts:
         part.state = state
         if state is PartState.WAITING:
             self.waiting.insert(0 if part.starts_first else len(self.waiting), part)
+            self.next_due = min(self.next_due, part.due)
         elif state is PartState.RUNNING:
             assert attempt is not None
             part.attempts.append(attempt)
@@ -74,6 +76,7 @@ class Parts:
     def put_first(self, parts: Sequence[Part]) -> None:
         """Put waiting parts before the others, except for those that start first."""
         self.waiting[:0] = parts
+        self.next_due = float("-inf")
         if self._joined is not None:
             self.waiting.sort(key=lambda part: not part.starts_first)  # a stable sort
 

@@ -13,6 +13,7 @@ from app.dispatch.job.context import Effects, JobContext
 from app.dispatch.job.part import Part, PartState
 from app.dispatch.job.parts import Parts
 from app.dispatch.job.slow_calls import SlowCalls, Timers
+from app.dispatch.job.unplaced import UnplacedParts
 from app.dispatch.queue.attempts import Attempt, Result, kind_of
 
 _MIN_WAIT_S = 0.01  # before a part without a deployment is tried again
@@ -42,6 +43,7 @@ class Starter:
         self._on_room: Callable[[], None] | None = on_room
         self._has_waited_for_room = False
         self._waiting_for_room: set[Part] = set()  # that wait until a full queue has room
+        self._unplaced: UnplacedParts | None = None  # during a pass over the parts that wait
         self._effects = effects
         self._suitable = job.prepared.suitable
         self._timers = Timers(job.pool, self._suitable, job.is_hedged)
@@ -60,6 +62,7 @@ class Starter:
         for part in self._waiting_for_room:
             part.due = now
         self._waiting_for_room.clear()
+        self._parts.next_due = now
 
     def start_due(self, now: float, has_vectors: bool) -> Part | None:
         """Start the parts that are due; return one that no deployment can take in time, if any.
@@ -67,17 +70,24 @@ class Starter:
         ``has_vectors``: other parts are paid for already, so that a part waits for a deployment.
         Without them the request fails at once, because SDKs retry by themselves.
         """
-        parts, later = self._parts, list[Part]()
-        given_up = None
-        while parts.waiting and len(parts.running) < self._job.pool.max_slots:
+        parts = self._parts
+        if parts.next_due > now:
+            return None
+        given_up, later, max_slots = None, list[Part](), self._job.pool.max_slots
+        while parts.waiting and len(parts.running) < max_slots:
             part = parts.waiting.pop(0)
             if part.due > now:
                 later.append(part)
+            elif later and self._waits_with_another(part, now, later):
+                continue
             elif not self._start(part, now, has_vectors or bool(parts.running), later):
                 given_up = part
                 break
         if later:
+            self._unplaced = None
             parts.put_first(later)
+            if len(parts.running) < max_slots:
+                parts.next_due = min(part.due for part in parts.waiting)
         return given_up
 
     def hasten(self, deadline: float) -> None:
@@ -90,7 +100,7 @@ class Starter:
         waiting = self._parts.waiting
         # Without room for another attempt, a result is first.
         if waiting and len(self._parts.running) < self._job.pool.max_slots:
-            due = min(due, min(part.due for part in waiting))
+            due = min(due, self._parts.next_due)
         return due
 
     def _start(self, part: Part, now: float, may_wait: bool, later: list[Part]) -> bool:
@@ -105,6 +115,8 @@ class Starter:
             can_wait = self._let_wait(part, now, may_wait)
             if can_wait:
                 later.append(part)
+                self._unplaced = self._unplaced or UnplacedParts(self._waiting_for_room)
+                self._unplaced.add(part)
             return can_wait
         if self._waiting_for_room:
             self._waiting_for_room.discard(part)
@@ -118,6 +130,17 @@ class Starter:
             self._submit(part, deployment, now)
         else:  # each of the parts is started by itself
             self._parts.split(part, cuts)
+        return True
+
+    def _waits_with_another(self, part: Part, now: float, later: list[Part]) -> bool:
+        """Let a part wait as one that no deployment takes, if it must; add it to ``later`` then."""
+        unplaced, waiting = self._unplaced, self._parts.waiting
+        if unplaced is None or not unplaced.include(part, waiting, now):
+            return False
+        later.append(part)
+        if unplaced.include_all:
+            later += waiting
+            waiting.clear()
         return True
 
     def _let_wait(self, part: Part, now: float, may_wait: bool) -> bool:

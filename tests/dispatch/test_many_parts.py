@@ -1,0 +1,73 @@
+"""A request of many parts takes little of a worker's time, also while no deployment takes them."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from app.dispatch.deployments.pool import Pool
+from app.domain import Flow
+from tests.dispatch.arrangements import codes, models
+from tests.dispatch.members import dead, good, silent
+from tests.dispatch.simulator import simulated
+
+PARTS = 300
+
+
+@dataclass
+class Looks:
+    """Counts how often a deployment is looked for."""
+
+    number: int = 0
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    counted, choose = Looks(), Pool.choose
+
+    def count(*args, **options):
+        counted.number += 1
+        return choose(*args, **options)
+
+    monkeypatch.setattr(Pool, "choose", count)
+    return counted
+
+
+def texts(number, name=""):
+    return [f"{'x' * (i * 7 % 50)} {i} {name}" for i in range(number)]
+
+
+def test_parts_before_a_full_queue_are_not_looked_at_one_by_one(looks):
+    """Fifty other keys send half as many again as the provider takes, for four seconds."""
+    waiting = {"concurrency": 8, "merge": False, "waiting": 20}
+    with simulated({"a": good(0.05)}, models("a", max_inputs=1), **waiting) as run:
+        large = run.ask("m", texts(PARTS), timeout=60, flow=Flow("large"))
+        for i in range(960):
+            flow = Flow(f"key {i % 50}")
+            run.ask("m", [f"{i}"], after=0.2 + i * 0.05 / 8 / 1.5, timeout=5, flow=flow)
+        run.to_the_end()
+        assert codes([large]) == {"ok": 1}
+        assert looks.number < 10 * len(run.calls())
+
+
+def test_parts_are_not_looked_at_one_by_one_while_a_probe_is_under_way(looks):
+    """Both deployments refuse connections for a while; then they accept them and never answer."""
+
+    def ill(world, call):
+        behaviour = good(0.05) if world.now < 1000.5 else dead if world.now < 1001.2 else silent
+        return behaviour(world, call)
+
+    with simulated({"a": ill, "b": ill}, models("a", "b", max_inputs=1), concurrency=4) as run:
+        large = run.ask("m", texts(PARTS), timeout=10)
+        run.to_the_end()
+        assert large.error is not None
+        assert looks.number < 100 * PARTS  # with all parts, a hundred times a second: 300,000
+
+
+def test_every_part_is_sent_once_there_is_room():
+    """The queue has room for few of the parts at a time."""
+    waiting = {"concurrency": 2, "merge": False, "waiting": 3}
+    with simulated({"a": good(0.05)}, models("a", max_inputs=1), **waiting) as run:
+        asked = [run.ask("m", texts(PARTS, i), after=i * 0.1, timeout=100) for i in range(3)]
+        run.to_the_end()
+        assert codes(asked) == {"ok": 3}
+        assert max(one.heard - one.at for one in asked) < 1.2 * 3 * PARTS * 0.05 / 2
