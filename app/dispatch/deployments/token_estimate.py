@@ -30,6 +30,10 @@ _CORRECTION_DECAY = 0.99  # of `TokenEstimate.correction`, for each call that wa
 MAX_COUNT_S = 1.0
 _COUNT_SHARE = 0.5  # of the time until the deadline, for which they wait at most
 _MARGIN = 0.8  # of the average: more tokens are expected than there are on average
+#: Bounds of a count from which the bounds of the bytes per token follow, with the margin.
+_MIN_TOKENS_PER_BYTE, _MAX_TOKENS_PER_BYTE = (
+    _MARGIN / per_token for per_token in (_MAX_BYTES_PER_TOKEN, _MIN_BYTES_PER_TOKEN)
+)
 
 
 class Expected(NamedTuple):
@@ -97,13 +101,17 @@ class TokenEstimate:
         return expected
 
     def learn(self, items: Sequence[Item], tokens: int) -> None:
-        """Adjust the bytes per token by what the provider counted for some items."""
+        """Adjust the bytes per token by what the provider counted for some items.
+
+        A count out of bounds is a mistake, and is taken for the bound.
+        """
         if not (self.is_used and tokens > 0 and isinstance(items[0], str)):
             return
         weight = sum(weigh_all(items))
+        counted = min(max(tokens, weight * _MIN_TOKENS_PER_BYTE), weight * _MAX_TOKENS_PER_BYTE)
         with self._lock:
             self._bytes = self._bytes * _DECAY + weight
-            self._tokens = self._tokens * _DECAY + tokens
+            self._tokens = self._tokens * _DECAY + counted
             self.correction = max(1.0, self.correction * _CORRECTION_DECAY)
             if self._bytes >= _MIN_LEARNED_BYTES:
                 seen = self._bytes / self._tokens * _MARGIN

@@ -21,6 +21,7 @@ from app.dispatch.queue.fair_queueing import (
     has_more_waiting,
     newest_of_largest,
 )
+from app.dispatch.quotas.quota import MAX_COUNT_FACTOR
 from app.domain import TIERS, Flow, Tier
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from app.dispatch.queue.leaving import Merging
 
 _NEWEST_WEIGHT = 0.1  # of the newest count of tokens in the moving average
-_MAX_COUNT_FACTOR = 16  # times the expected tokens, more or less: beyond, a count is a mistake
 
 
 class WaitingAttempts:
@@ -95,7 +95,7 @@ class WaitingAttempts:
         if tokens <= 0:
             return
         expected = max(1, attempt.tokens)
-        ratio = min(max(tokens / expected, 1 / _MAX_COUNT_FACTOR), _MAX_COUNT_FACTOR)
+        ratio = min(max(tokens / expected, 1 / MAX_COUNT_FACTOR), MAX_COUNT_FACTOR)
         self._counted_per_expected += _NEWEST_WEIGHT * (ratio - self._counted_per_expected)
         self._correct(attempt, ratio * expected)
 

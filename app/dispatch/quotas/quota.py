@@ -17,6 +17,9 @@ MAX_WAIT_S = 2.0
 #: The longest time for which a header stops a deployment: a wrong one must not for long.
 MAX_EXHAUSTED_S = 60.0
 
+#: Times the expected tokens of a call, more or less: beyond, the count of a provider is a mistake.
+MAX_COUNT_FACTOR = 16
+
 _NOT_COUNTED = QuotaReservation(0.0, 0)  # of a deployment without limits
 
 
@@ -166,10 +169,15 @@ class Quota:
         return True
 
     def settle(self, reservation: QuotaReservation, tokens: int) -> None:
-        """Replace the expected tokens of a call by those that the provider counted."""
+        """Replace the expected tokens of a call by those that the provider counted.
+
+        A mistaken count must not stop the deployment for long: it is taken for the whole limit.
+        """
         if self.is_limited:
             with self._lock:
-                self._change(reservation, tokens - reservation.tokens)
+                expected = reservation.tokens
+                most = max(self._window.max_tokens, MAX_COUNT_FACTOR * max(1, expected))
+                self._change(reservation, (tokens if tokens <= most else int(most)) - expected)
                 reservation.is_settled = True
 
     def release(self, reservation: QuotaReservation) -> None:

@@ -54,9 +54,9 @@ class QuotaWindow:
         """Change the limits; what was counted stays."""
         self._max_calls = float("inf") if requests is None else max(1, int(requests))
         self._call_window = WINDOW_S / min(1.0, requests) if requests else WINDOW_S
-        self._max_tokens = float("inf") if tokens is None else tokens
+        self.max_tokens = float("inf") if tokens is None else tokens
         self._call_s = self._call_window / self._max_calls
-        self._token_s = WINDOW_S / self._max_tokens
+        self._token_s = WINDOW_S / self.max_tokens
 
     # What it has room for
 
@@ -67,7 +67,7 @@ class QuotaWindow:
         excess_calls = min(len(self._calls), len(self._calls) + calls - self._max_calls)
         if excess_calls > 0:
             wait = self._calls[int(excess_calls) - 1].at + self._call_window - now
-        excess = self._tokens + tokens - self._max_tokens
+        excess = self._tokens + tokens - self.max_tokens
         for counted in self._counted:
             if excess <= 0:
                 break
@@ -78,7 +78,7 @@ class QuotaWindow:
     def tokens_left(self, now: float) -> float:
         """Return the tokens for which it has room."""
         self._expire(now)
-        return self._max_tokens - self._tokens
+        return self.max_tokens - self._tokens
 
     def calls_left(self, now: float) -> float:
         """Return the calls for which it has room."""
@@ -89,7 +89,7 @@ class QuotaWindow:
         """Return the share of the limits that is used with so many calls and tokens more."""
         self._expire(now)
         of_calls = (len(self._calls) + calls) / self._max_calls
-        return max(of_calls, (self._tokens + tokens) / self._max_tokens)
+        return max(of_calls, (self._tokens + tokens) / self.max_tokens)
 
     # Spacing
 
@@ -108,14 +108,14 @@ class QuotaWindow:
 
     def interval_s(self, tokens: int) -> float:
         """Return the seconds between calls of so many tokens that use all of the limits."""
-        return max(self._call_s, WINDOW_S * tokens / self._max_tokens)
+        return max(self._call_s, WINDOW_S * tokens / self.max_tokens)
 
     def drop_burst(self, now: float) -> None:
         """Allow no burst when a full window has room again: it would come with each window."""
         room_at = 0.0
         if len(self._calls) >= self._max_calls:
             room_at = self._calls[0].at + self._call_window
-        if self._counted and self._tokens >= FULL_SHARE * self._max_tokens:
+        if self._counted and self._tokens >= FULL_SHARE * self.max_tokens:
             room_at = max(room_at, self._end(self._counted[0]))
         if room_at > now:
             room_at += BURST_SHARE * WINDOW_S
@@ -165,4 +165,4 @@ class QuotaWindow:
 
     def _end(self, counted: QuotaReservation) -> float:
         """Return the time at which the tokens of a call leave the window."""
-        return counted.at + WINDOW_S * max(1.0, counted.tokens / self._max_tokens)
+        return counted.at + WINDOW_S * max(1.0, counted.tokens / self.max_tokens)

@@ -55,6 +55,14 @@ def test_estimate_adapts_to_other_texts():
     assert estimate.expect([text])[0] >= 1000
 
 
+@pytest.mark.parametrize("mistake", [1, 100_000_000])
+def test_a_mistaken_count_is_soon_forgotten(mistake):
+    estimate, text = TokenEstimate(), "x" * 400
+    for tokens in [100] * 20 + [mistake] + [100] * 20:
+        estimate.learn([text], tokens)
+    assert 100 < estimate.expect([text])[0] < 150
+
+
 def test_short_texts_do_not_change_the_estimate():
     estimate = TokenEstimate()
     estimate.learn(["a"], 50)
