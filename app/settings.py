@@ -36,7 +36,7 @@ PROVIDERS = {"local": {"kind": "local"}}
 #: - "deployments" (a list of dictionaries; must be set): Where it is served.
 #:   - "provider" (a name in PROVIDERS; must be set): Where it is.
 #:   - "model" (a name; must be set): The provider's name of the model.
-#:   - "weight" (number over 0, up to 1,000,000; default 1): Its share of the calls, against the
+#:   - "weight" (number from 1e-06 to 1,000,000; default 1): Its share of the calls, against the
 #:     others of its tier.
 #:   - "tier" (whole number from 0; default 0): 0 is asked first, 1 where no deployment of tier 0
 #:     can serve.
@@ -111,7 +111,7 @@ if os.environ.get("OPENAI_API_KEY"):
 #:   workers together (see LIMITS).
 #: - "warn_at" (number over 0, up to 1; default None): Share of each limit of a day or a month at
 #:   which operators are warned, once a period: by a log line, a metric and, with NOTIFY, a webhook.
-#: - "share" (number over 0, up to 1,000,000; default 1): Its weight where calls queue for a
+#: - "share" (number from 1e-06 to 1,000,000; default 1): Its weight where calls queue for a
 #:   provider: of two keys of one tier, the one with twice the share gets twice the tokens.
 #: - "fair_users" (True or False; default False): Whether its end users (the field `user`) divide
 #:   its share evenly.

@@ -168,9 +168,9 @@ TABLE = [
     (D, {"provider": "openai"}, "MODELS['m']['deployments'][0]['model']: must be set"),
     (
         (*D, "weight"),
-        0,
-        "MODELS['m']['deployments'][0]['weight']: must be greater than 0 and less than or equal "
-        "to 1000000.0",
+        1e-7,
+        "MODELS['m']['deployments'][0]['weight']: must be greater than or equal to 1e-06 and less "
+        "than or equal to 1000000.0",
     ),
     (
         (*D, "tier"),
@@ -191,6 +191,12 @@ TABLE = [
     ((*K, "sha256"), SECRET, f"KEYS['k']['sha256']: {DIGEST}"),
     ((*K, "sha256"), "0" * 63, f"KEYS['k']['sha256']: {DIGEST}"),
     ((*K, "sha256"), "0" * 64 + "\n", f"KEYS['k']['sha256']: {DIGEST}"),
+    (
+        (*K, "share"),
+        1e-7,
+        "KEYS['k']['share']: must be greater than or equal to 1e-06 and less than or equal to "
+        "1000000.0",
+    ),
     ((*K, "models"), "m", "KEYS['k']['models']: must be a list"),
     ((*K, "models"), [], "KEYS['k']['models']: must not be empty"),
     ((*K, "models"), ["mm"], "KEYS['k']['models'][0]: no model 'mm' in MODELS (did you mean 'm'?)"),

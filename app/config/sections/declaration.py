@@ -18,6 +18,9 @@ from app.config import fields as own
 
 #: The default of a setting that must be set.
 REQUIRED: Any = dataclasses.MISSING
+#: Bounds of a `proportion`. Sums and products of smaller or larger ones, some with the tokens of
+#: calls, are 0, infinite, or equal by rounding: one key or deployment would get all.
+MIN_PROPORTION, MAX_PROPORTION = 1e-6, 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,11 @@ def positive(default: float | None, high: float | None, reason: str, unit: str =
     check = fields.Float(validate=validate.Range(min=0, min_inclusive=False, max=high))
     upper = "" if high is None else f", up to {high:,.15g}"
     return setting(check, default, f"{unit} over 0{upper}", reason)
+
+
+def proportion(reason: str) -> Any:
+    """A number by which things are shared in proportion."""
+    return number(1.0, MIN_PROPORTION, MAX_PROPORTION, reason)
 
 
 def seconds(default: float, reason: str) -> Any:

@@ -14,7 +14,7 @@ from app.config.sections.declaration import (
     count,
     flag,
     number,
-    positive,
+    proportion,
     setting,
     text,
     whole,
@@ -30,7 +30,7 @@ class DeploymentSettings:
 
     provider: str = text(REQUIRED, "a name in PROVIDERS", "Where it is.")
     model: str = text(REQUIRED, "a name", "The provider's name of the model.")
-    weight: float = positive(1.0, 1e6, "Its share of the calls, against the others of its tier.")
+    weight: float = proportion("Its share of the calls, against the others of its tier.")
     tier: int = whole(0, 0, None, "0 is asked first, 1 where no deployment of tier 0 can serve.")
     max_inputs: int | None = count(None, "Inputs of one call.", shown="the provider's")
     max_tokens: int | None = count(None, "Tokens of one call.", shown="the provider's")

@@ -14,6 +14,7 @@ from app.config.sections.declaration import (
     declared,
     flag,
     positive,
+    proportion,
     setting,
 )
 from app.domain import TIERS, USUAL_TIERS, Tier
@@ -69,9 +70,7 @@ class KeySettings:
         "Share of each limit of a day or a month at which operators are warned, once a period: by "
         "a log line, a metric and, with NOTIFY, a webhook.",
     )
-    share: float = positive(
-        1.0,
-        1e6,
+    share: float = proportion(
         "Its weight where calls queue for a provider: of two keys of one tier, the one with twice "
         "the share gets twice the tokens.",
     )

@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.auth.key_entry import KeyEntry
+from app.config.sections.declaration import MAX_PROPORTION, MIN_PROPORTION
 from app.config.sections.keys import KEY_LIMITS
 from app.console.keys.form import LIMIT_TITLES, KeyForm
 
 
 @given(
     dollars=st.floats(1e-9, 1e6),
-    share=st.floats(1e-9, 1e6),
+    share=st.floats(MIN_PROPORTION, MAX_PROPORTION),
     tokens=st.integers(1, 10**18),
     models=st.sampled_from([("*",), ("*", "steady"), ("steady",)]),
     networks=st.sampled_from([(), ("*",), ("10.0.0.0/8", "::1/128")]),

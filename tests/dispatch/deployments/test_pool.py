@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.config.sections.declaration import MAX_PROPORTION, MIN_PROPORTION
 from app.dispatch.deployments.token_estimate import Expected
 from app.dispatch.queue.slot_queue import SlotQueue
 from app.domain import Flow
@@ -25,6 +26,16 @@ def test_weights_are_shares_of_many_deployments():
         "b": pytest.approx(1000, abs=150),
         "c": pytest.approx(1000, abs=150),
     }
+
+
+@pytest.mark.parametrize("weight", [MIN_PROPORTION, MAX_PROPORTION])
+def test_deployments_of_any_weight_are_chosen_when_they_are_back(weight):
+    a, b = deployment("a", weight=weight), deployment("b", weight=weight)
+    of = pool(a, b)
+    for member in (a, b):  # each begins with a tenth of its weight
+        eject(of, member)
+        succeed(of, member, now=T + 100)
+    assert chosen(of, 4000, T + 100)["a"] == pytest.approx(2000, abs=150)
 
 
 def learned(seconds_of_a, seconds_of_b, **settings):

@@ -1,8 +1,11 @@
-"""Which request a full queue loses."""
+"""Which request a full queue loses, and whose turn it is with any shares."""
 
+import pytest
+
+from app.config.sections.declaration import MAX_PROPORTION, MIN_PROPORTION
 from app.dispatch.queue.waiting import WaitingAttempts
 from app.domain import Flow
-from tests.dispatch.queue.queued import many, waiting
+from tests.dispatch.queue.queued import always, keys_of, left_in_order, many, waiting
 
 
 def test_the_newest_request_of_the_flow_with_most_waiting_is_displaced():
@@ -38,3 +41,16 @@ def test_of_equal_keys_that_of_the_worse_tier_loses_one():
     assert queue.has_more_waiting(Flow("new"))
     assert not queue.has_more_waiting(Flow("more", tier="flex"))
     assert queue.newest_of_largest().flow.key == "bulk"
+
+
+@pytest.mark.parametrize("share", [MIN_PROPORTION, MAX_PROPORTION])
+def test_a_key_of_any_share_leaves_the_turns_of_others_as_they_are(share):
+    """It waits alone at first, so that its turns are the virtual time at which the others begin."""
+    queue = waiting(many(4, "odd", share=share, tokens=8000))
+    for _ in range(2):
+        queue.take(queue.next(always), None)
+    for one in [*many(100, "a", tokens=5), *many(100, "b", tokens=5)]:
+        queue.add(one)
+    order = [key for key in keys_of(left_in_order(queue)) if key != "odd"]
+    assert set(order[::2]) == {"a"}
+    assert set(order[1::2]) == {"b"}
