@@ -28,6 +28,14 @@ def test_connection_is_reused(upstream, provider):
     assert len(set(connections(upstream))) == 1
 
 
+@pytest.mark.parametrize("concurrency", [1, 64, 10**12])
+def test_connections_are_kept_for_all_calls_at_once_within_a_bound(upstream, concurrency):
+    """urllib3 makes a place for each when it is first used: ten million would take seconds."""
+    provider = provider_at(upstream, concurrency=concurrency)
+    kept = provider._adapter.poolmanager.connection_pool_kw["maxsize"]
+    assert kept == min(concurrency, 10_000)
+
+
 @pytest.mark.parametrize(("length", "writes"), [(10, 1), (200_000, 2)])
 def test_short_request_is_sent_in_one_write(provider, monkeypatch, length, writes):
     send, seen = sockets.DeadlineSocket.sendall, []

@@ -36,6 +36,9 @@ from app.providers.rate_limits import limit_headers, seconds_to_reset
 _BYTES_PER_VALUE = 32
 _WIDEST = 16_384  # values of a vector, at the most
 _OVERHEAD = 2**20
+#: Connections of a provider that are kept between calls; further ones are closed after a call.
+#: urllib3 makes a place for each of them at the first call: for a million that takes a second.
+_MAX_CONNECTIONS_KEPT = 10_000
 #: Headers of a wire format that never hold a secret; the values of all others are removed from
 #: messages.
 _HEADERS_WITHOUT_SECRETS = {"accept", "content-type", "x-amz-date"}
@@ -49,7 +52,7 @@ class HttpProvider:
         self._wire = wire
         self._base_url = (settings.base_url or wire.base_url or "").rstrip("/")
         self._connect_timeout = settings.connect_timeout
-        self._adapter = _Adapter(pool_maxsize=settings.max_concurrency)
+        self._adapter = _Adapter(min(settings.max_concurrency, _MAX_CONNECTIONS_KEPT))
         self._verify: bool | str = settings.ca_bundle or True
         self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else {}
         own = {name.lower() for name in settings.headers}
