@@ -99,7 +99,11 @@ class Job:
         with self._lock:
             if state.finished:
                 return NEVER
-            self._wake_at = wake_at = state.advance(now)
+            try:
+                self._wake_at = wake_at = state.advance(now)
+            except Exception as error:  # a bug, which must not leave its other callers waiting
+                wake_at = NEVER
+                state.end_by_bug(error)
             effects = state.effects.take()
         if effects is not None:
             self._perform(effects, now)

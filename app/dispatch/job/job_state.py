@@ -105,7 +105,7 @@ class JobState:
         try:
             stopped = self._parts.keep_only(positions)
         except Exception as error:  # a bug, which must not leave its other callers waiting
-            self._end_by_bug(error)
+            self.end_by_bug(error)
             return ()
         for start, stop in stopped:
             self._answer.give_up(start, stop)
@@ -157,7 +157,7 @@ class JobState:
                 self._after_failure(part, attempt, result, now)
             return self._start_due(now)
         except Exception as error:  # a bug, which must not leave the caller waiting
-            self._end_by_bug(error)
+            self.end_by_bug(error)
             return now
 
     def _start_due(self, now: float) -> float:
@@ -234,7 +234,7 @@ class JobState:
         self._parts.stop_all()
         self._starter.close()
 
-    def _end_by_bug(self, error: Exception) -> None:
+    def end_by_bug(self, error: Exception) -> None:
         """End the request after a bug, when the states of its parts may be inconsistent."""
         self.effects.bug = error
         self.finished, self.error = True, InternalError("The proxy failed.")

@@ -1,8 +1,5 @@
 """A part has only the listed transitions and keeps its invariants."""
 
-import logging
-from operator import attrgetter
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +9,6 @@ from app.errors import (
     BadRequest,
     ClientClosedRequest,
     DeadlineExceeded,
-    InternalError,
     ProviderTimeout,
     ProviderUnavailable,
     Rejected,
@@ -228,45 +224,3 @@ def test_cancelled_job_reports_what_it_has_bought():
     assert (caught.value.attempts, caught.value.purchases) == (2, {("a", "m"): 1})
     asking.answer(other, T + 3)
     asking.assert_nothing_left()
-
-
-@pytest.mark.parametrize("when", ["at a result", "when it is published"])
-def test_unexpected_exception_ends_the_request_and_leaves_no_state(when, monkeypatch):
-    asking = Asking()
-
-    def fails(*_):
-        raise ZeroDivisionError("a bug")
-
-    if when == "at a result":
-        monkeypatch.setattr(asking.job._state, "_accept", fails)
-    else:
-        monkeypatch.setattr(asking.job, "_on_part", fails)
-    asking.job.advance(T)
-    (one,) = asking.take()
-    asking.answer(one, T + 1)
-    assert asking.job.is_settled
-    assert asking.wakes
-    with pytest.raises((ZeroDivisionError, InternalError)):
-        asking.job.outcome()
-    asking.assert_nothing_left()
-
-
-@pytest.mark.parametrize("at", ["_accept", "_parts.keep_only"])
-def test_bug_is_logged_after_the_lock_of_the_job_is_released(at, monkeypatch):
-    asking, held = Asking(), []
-
-    class Handler(logging.Handler):
-        def emit(self, record):
-            held.append(asking.job._lock.locked())
-
-    monkeypatch.setattr(logging.getLogger("app.dispatch"), "handlers", [Handler()])
-    owner, _, name = f"_state.{at}".rpartition(".")
-    monkeypatch.setattr(attrgetter(owner)(asking.job), name, lambda *_: 1 / 0)
-    asking.job.advance(T)
-    (one,) = asking.take()
-    if at == "_accept":
-        asking.answer(one, T + 1)
-    else:
-        asking.job.keep_only([0], T + 1)
-    assert held == [False]
-    assert isinstance(asking.job.error, InternalError)
