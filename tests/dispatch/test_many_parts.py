@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import pytest
 
 from app.dispatch.deployments.pool import Pool
+from app.dispatch.job.job import Job
 from app.domain import Flow
-from tests.dispatch.arrangements import codes, models
+from app.errors import NotServed, ProviderUnavailable
+from tests.dispatch.arrangements import START, codes, models, waited
 from tests.dispatch.members import dead, good, silent
 from tests.dispatch.simulator import simulated
 
@@ -61,6 +63,28 @@ def test_parts_are_not_looked_at_one_by_one_while_a_probe_is_under_way(looks):
         run.to_the_end()
         assert large.error is not None
         assert looks.number < 100 * PARTS  # with all parts, a hundred times a second: 300,000
+
+
+def test_a_part_waits_as_long_as_the_deployments_that_it_may_be_sent_to(monkeypatch):
+    """a has answered its call with 404, and serves others; b rests for ten seconds."""
+    advance, looks = Job.advance, list[float]()
+    monkeypatch.setattr(Job, "advance", lambda job, now: looks.append(now) or advance(job, now))
+
+    def a(world, call):
+        is_bad = call.items == ["text 3"]
+        return 0.05, NotServed("does not know the model (404)") if is_bad else None
+
+    def b(world, call):
+        rest = START + 10 - world.now
+        error = ProviderUnavailable("failed with 503", retry_after=rest)
+        return 0.05, error if 0 < rest < 9.99 else None
+
+    with simulated({"a": a, "b": b}, models("a", "b", max_inputs=1), concurrency=1) as run:
+        asked = run.ask("m", [f"text {i}" for i in range(8)], timeout=60)
+        run.to_the_end()
+        assert codes([asked]) == {"ok": 1}
+        assert 10 < waited(asked) < 10.2
+    assert len(looks) < 50  # a hundred times a second it would be a thousand
 
 
 def test_every_part_is_sent_once_there_is_room():

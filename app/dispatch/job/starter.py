@@ -145,8 +145,9 @@ class Starter:
 
     def _let_wait(self, part: Part, now: float, may_wait: bool) -> bool:
         """Set when a part is due again that no deployment takes now; return False for never."""
-        pool, expected = self._job.pool, part.expected
-        wait_s = max(_MIN_WAIT_S, pool.wait(now, expected, self._suitable))
+        pool, expected, failing = self._job.pool, part.expected, part.permanently_failing
+        candidates = [d for d in self._suitable if d not in failing] or self._suitable
+        wait_s = max(_MIN_WAIT_S, pool.wait(now, expected, candidates))
         may_wait = may_wait or self._waits_for_quota(part, now)
         if not may_wait or now + wait_s >= self._job.deadline.at:
             return False
