@@ -27,7 +27,9 @@ from app.dispatch.sending.calls import (
     charge_dropped,
     deliver,
     deliver_not_sent,
+    deliver_to_all,
     fail_without_thread,
+    is_answer_to_heed,
     make_call,
     release,
     return_unsent,
@@ -134,14 +136,18 @@ class Sender:
         """Make one call and deliver its result; return the next test of a bisection, if any."""
         pool = self._pool_of[batch.deployment]
         result, call_started_at, now = make_call(batch, pool, self._events, self._tracer)
-        if batch.deployment.queue.adaptive is not None:
-            self._adapt(batch.deployment.queue, batch.deployment.queue.adaptive, now)
-        if batch.attempts[0].is_background:
-            self._handle_background_result(batch, result, now - call_started_at, now)
-            return None
-        if isinstance(result, Vectors):
-            return self._handle_vectors(batch, result, call_started_at, now)
-        return self._handle_failure(batch, result, call_started_at, now)
+        try:
+            if batch.deployment.queue.adaptive is not None:
+                self._adapt(batch.deployment.queue, batch.deployment.queue.adaptive, now)
+            if batch.attempts[0].is_background:
+                self._handle_background_result(batch, result, now - call_started_at, now)
+                return None
+            if isinstance(result, Vectors):
+                return self._handle_vectors(batch, result, call_started_at, now)
+            return self._handle_failure(batch, result, call_started_at, now)
+        except Exception:  # a bug, which must not lose the result: it may be paid for
+            deliver_to_all(batch, result, now)
+            raise
 
     def _adapt(self, queue: SlotQueue, adaptive: AdaptiveLimit, now: float) -> None:
         """Set the slots of a queue to the measured number; send the batches that get a slot."""
@@ -157,8 +163,7 @@ class Sender:
     ) -> None:
         """Deliver the result of a background call, which changes neither health nor latency.
 
-        A check for drift, or an administrator, calls a deployment whatever its state: it must not
-        be ejected for that, or be back.
+        A check for drift, or an administrator, calls a deployment whatever its health.
         """
         deployment, (attempt,) = batch.deployment, batch.attempts
         model = self._pool_of[deployment].model
@@ -205,7 +210,7 @@ class Sender:
         pool, number = self._pool_of[deployment], len(attempts)
         if isinstance(error, Drifted):
             charge_dropped(batch, error.tokens, pool)
-        if batch.deadline.cancelled and not _is_answer_to_heed(error):
+        if batch.deadline.cancelled and not is_answer_to_heed(error):
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
@@ -243,8 +248,3 @@ class Sender:
         while (other := queue.next(now)) is not None:  # a slot may be free
             self.send(other)
         return test
-
-
-def _is_answer_to_heed(error: ProviderError) -> bool:
-    """Whether an error says when to call again, which counts even if no request waits for it."""
-    return isinstance(error, Throttled) or error.retry_after is not None
