@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from app.config.sections.dispatch import DispatchSettings
 from app.domain import Flow
 from app.errors import Throttled
 from tests.dispatch.arrangements import (
@@ -164,6 +165,18 @@ def test_flex_request_calls_a_throttled_provider_once_for_each_rest(names, retry
         assert asked.error is None
         assert waited(asked) < 130
         assert len(run.calls()) < 80
+
+
+def test_flex_request_calls_ten_times_a_second_at_most_where_no_pause_is_set():
+    """The provider answers at once, and asks for no rest; such calls are charged to no budget."""
+    error = Throttled("asked us to slow down (429)", retry_after=0.0)
+    no_pause = DispatchSettings(first_pause=0.0, longest_pause=0.0)
+    ill = {"a": lambda world, call: (0.001, error)}
+    with simulated(ill, models("a"), dispatch=no_pause) as run:
+        asked = run.ask("m", ["x"], flow=Flow("bulk", tier="flex"), timeout=20)
+        run.to_the_end()
+        assert codes([asked]) == {"timeout": 1}
+        assert len(run.calls()) < 200
 
 
 def test_flex_request_outlasts_more_rests_than_a_float_can_double():

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from app.dispatch.deployments.pool import Pool
 
 _NOT_SENT_PAUSE_S = 0.001  # after `NotSent`, before another deployment is chosen
+_MIN_REST_S = 0.1  # after a 429, before a call that is charged to no budget
 _MAX_DOUBLINGS = 16  # of the pause before a retry: tier flex may have a failure for each rest
 
 
@@ -222,7 +223,7 @@ class NextStep:
                 rest_until = now + self._pool.wait_s(now, part.expected, self._context.suitable)
                 if rest_until >= self._context.deadline.at:  # as `Starter` decides before a call
                     return Fail()
-                part.due = max(rest_until, now + self.draw_pause_s(part))
+                part.due = max(rest_until, now + max(_MIN_REST_S, self.draw_pause_s(part)))
                 self._parts.transition(part, PartState.WAITING)
             case FailOver(cost) | Retry(cost=cost):
                 # Another request may have spent the budget since the decision.

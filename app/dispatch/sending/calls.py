@@ -71,7 +71,10 @@ def make_call(
         batch.deadline.close()
     now = time.monotonic()
     if queue.adaptive is not None and not attempts[0].is_background:
-        _measure(queue.adaptive, batch, result, in_flight, free <= 0, call_started_at, now)
+        try:
+            _measure(queue.adaptive, batch, result, in_flight, free <= 0, call_started_at, now)
+        except Exception:  # a bug, which must not lose the result
+            _log.exception("learning the calls at once from a call failed")
     return result, call_started_at, now
 
 
@@ -122,6 +125,21 @@ def deliver(attempt: Attempt, result: Result, batch_size: int, now: float) -> bo
         return False
     attempt.on_result(attempt, result, now)
     return True
+
+
+def deliver_to_all(batch: Batch, result: Vectors | ProviderError, now: float) -> None:
+    """Pass all attempts of a batch the result of its call, except those that have one already."""
+    start, number = 0, len(batch.attempts)
+    for attempt in batch.attempts:
+        stop = start + attempt.size
+        own = result.slice(start, stop) if isinstance(result, Vectors) and number > 1 else result
+        deliver(attempt, own, number, now)
+        start = stop
+
+
+def says_when_to_call_again(error: ProviderError) -> bool:
+    """Whether an error says that, or is a 429: it counts even if no request waits for the call."""
+    return isinstance(error, Throttled) or error.retry_after is not None
 
 
 def charge_dropped(batch: Batch, tokens: Sequence[int], pool: Pool) -> None:

@@ -26,11 +26,13 @@ from app.dispatch.sending.calls import (
     charge_dropped,
     deliver,
     deliver_not_sent,
+    deliver_to_all,
     fail_without_thread,
     make_call,
     pause_until_reset,
     release,
     return_unsent,
+    says_when_to_call_again,
 )
 from app.domain import Vectors
 from app.errors import Drifted, ProviderError, ProviderTimeout, Rejected, Throttled
@@ -123,14 +125,18 @@ class Sender:
         """Make one call and deliver its result; return the next test of a bisection, if any."""
         pool = self._pool_of[batch.deployment]
         result, call_started_at, now = make_call(batch, pool, self._events, self._tracer)
-        if batch.deployment.queue.adaptive is not None:
-            self._set_slots(batch.deployment.queue, batch.deployment.queue.adaptive, now)
-        if batch.attempts[0].is_background:
-            self._handle_background_result(batch, result, now - call_started_at, now)
-            return None
-        if isinstance(result, Vectors):
-            return self._handle_vectors(batch, result, call_started_at, now)
-        return self._handle_failure(batch, result, call_started_at, now)
+        try:
+            if batch.deployment.queue.adaptive is not None:
+                self._set_slots(batch.deployment.queue, batch.deployment.queue.adaptive, now)
+            if batch.attempts[0].is_background:
+                self._handle_background_result(batch, result, now - call_started_at, now)
+                return None
+            if isinstance(result, Vectors):
+                return self._handle_vectors(batch, result, call_started_at, now)
+            return self._handle_failure(batch, result, call_started_at, now)
+        except Exception:  # a bug, which must not lose the result: it may be paid for
+            deliver_to_all(batch, result, now)
+            raise
 
     def _set_slots(self, queue: SlotQueue, adaptive: AdaptiveLimit, now: float) -> None:
         """Set the slots of a queue to the measured number; send the batches that get a slot."""
@@ -194,7 +200,7 @@ class Sender:
         pool, batch_size = self._pool_of[deployment], len(attempts)
         if isinstance(error, Drifted):
             charge_dropped(batch, error.tokens, pool)
-        if batch.deadline.cancelled and not _says_when_to_call_again(error):
+        if batch.deadline.cancelled and not says_when_to_call_again(error):
             error = ProviderTimeout("was not waited for")
         self._events.failed(pool.model, deployment, error, now - call_started_at)
         if isinstance(error, Rejected):
@@ -241,8 +247,3 @@ class Sender:
         while (other := queue.take_next(now)) is not None:  # a slot may be free
             self.send(other)
         return test
-
-
-def _says_when_to_call_again(error: ProviderError) -> bool:
-    """Whether an error says that, or is a 429: it counts even if no request waits for the call."""
-    return isinstance(error, Throttled) or error.retry_after is not None
