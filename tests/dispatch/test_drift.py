@@ -1,5 +1,7 @@
 """A deployment that is ejected for drift is not called, and none of its vectors leaves."""
 
+import time
+
 import pytest
 
 from app.dispatch.deployments.deployment import Agreement
@@ -12,7 +14,7 @@ from app.errors import (
     SpaceDrifted,
 )
 from tests.dispatch.members import good
-from tests.dispatch.parts import T, deployment, expected, pool
+from tests.dispatch.parts import T, deployment, expected, pool, vectors
 from tests.dispatch.pools import drift
 from tests.dispatch.sending.test_sender import Sending
 from tests.dispatch.simulator import simulated
@@ -88,6 +90,14 @@ def test_vectors_of_a_call_that_was_in_flight_at_the_ejection_are_dropped():
     sending.assert_all_told(first)
     assert isinstance(sending.results[first], Drifted)
     assert not sending.a.breaker.failures_in_a_row  # it has not failed
+
+
+def test_tokens_of_dropped_vectors_count_for_the_quota():
+    sending = Sending(tokens_per_minute=100)
+    sending.submit(sending.a, 7)
+    drift(sending.a)
+    sending.run()
+    assert sending.a.quota.tokens_left(time.monotonic()) == 100 - sum(vectors([7]).tokens)
 
 
 def test_queued_attempts_go_elsewhere_at_the_ejection():

@@ -60,6 +60,8 @@ def make_call(
             result = deployment.embed(call, cut_to, batch.deadline)
         else:
             result = _embed_in_span(tracer, batch, call, pool.model)
+        if batch.reservation is not None and not result.estimated:
+            deployment.quota.settle(batch.reservation, sum(result.tokens))
         if standing.is_ejected_for_drift and not attempts[0].is_background:
             reason = "embeds in another vector space than its reference"
             result = Drifted(reason, result.tokens)

@@ -158,8 +158,6 @@ class Sender:
         deployment, (attempt,) = batch.deployment, batch.attempts
         model = self._pool_of[deployment].model
         if isinstance(result, Vectors):
-            if batch.reservation is not None and not result.estimated:
-                deployment.quota.settle(batch.reservation, sum(result.tokens))
             self._events.answered(model, deployment, result, seconds)
         else:
             self._events.failed(model, deployment, result, seconds)
@@ -170,10 +168,8 @@ class Sender:
     ) -> Batch | None:
         deployment, attempts = batch.deployment, batch.attempts
         pool = self._pool_of[deployment]
-        if batch.reservation is not None and not vectors.estimated:
-            deployment.quota.settle(batch.reservation, sum(vectors.tokens))
-            if pool.estimate.is_used:
-                pool.estimate.learn(batch.items, sum(vectors.tokens))
+        if pool.estimate.is_used and not vectors.estimated:
+            pool.estimate.learn(batch.items, sum(vectors.tokens))
         if vectors.limit_resets_in is not None:
             pause_until_reset(deployment, vectors.limit_resets_in, now)
         if vectors.limit_headers is not None and deployment.quota.is_limited:
