@@ -13,6 +13,7 @@ from tests.dispatch.asked import Asked
 from tests.dispatch.internals import tokens_expected
 from tests.dispatch.invariants_answers import is_poisoned, serving
 from tests.dispatch.members import POISON, Member, Seen
+from tests.dispatch.operations import is_background
 from tests.dispatch.rows import text_of
 from tests.dispatch.simulator import HEDGES, RETRIES, SAVED, Simulation
 from tests.dispatch.trouble import IS_SILENT
@@ -136,9 +137,13 @@ def _counted(member: Member, call: Seen) -> int:
 
 
 def check_rests(run: Simulation, made: Arrangement) -> Iterator[str]:
-    """Check that a deployment with 429 and Retry-After gets only probes until then."""
+    """Check that a deployment with 429 and Retry-After gets only probes until then.
+
+    Calls in the background change nothing for requests.
+    """
     for model, d in _deployments(made):
-        throttled = [c for c in _calls(run, model, d) if isinstance(c.error, Throttled)]
+        calls = [call for call in _calls(run, model, d) if not is_background(call)]
+        throttled = [call for call in calls if isinstance(call.error, Throttled)]
         worst: tuple[float, str] = (0, "")
         for call in throttled:
             rest = call.error.retry_after or 0.0  # type: ignore[union-attr]
