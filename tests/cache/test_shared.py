@@ -6,6 +6,7 @@ import time
 import pytest
 
 from app.cache import make_cache, shared
+from app.cache.entries import digest
 from app.cache.memory import CacheStats, MemoryCache, SharedStats
 from app.cache.shared import SharedSpace
 from app.config import CacheSettings
@@ -206,3 +207,24 @@ def test_settings_select_the_cache(valkey, redis):
         ("memory", CacheStats(0, 0, 0, 0, 0))
     ]
     memory.close()
+
+
+def test_a_clear_while_a_request_begins_leaves_it_no_old_vector_in_memory(
+    make_tiered, redis, monkeypatch
+):
+    cache = make_tiered()
+    level(cache).put([(key(1), entry(1))])
+    assert cache.shared.flush()
+    for_space, before = cache.shared.for_space, cache._epoch
+
+    def cleared_after_it(*arguments):
+        space = for_space(*arguments)
+        # What `clear` does first: its entries are still in the server.
+        redis.hset(cache.shared.names.generations, digest("m"), "1234abcd")
+        eventually(lambda: cache._epoch > before)
+        return space
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.shared, "for_space", cleared_after_it)
+        level(cache).get([key(1)])
+    assert level(cache).get([key(1)]) == [None]

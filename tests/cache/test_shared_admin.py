@@ -86,24 +86,6 @@ def test_entry_written_by_a_request_from_before_clear_is_not_found(make, redis):
     assert level(make()).get([key(1)]) == [None]
 
 
-def test_a_clear_while_a_request_begins_leaves_it_no_old_vector_in_memory(make, redis, monkeypatch):
-    cache = make()
-    fill(cache, "m", [1])
-    for_space = cache.shared.for_space
-
-    def cleared_after_it(*arguments):
-        space, before = for_space(*arguments), cache._epoch
-        # What `clear` does first: its entries are still in the server.
-        redis.hset(cache.shared.names.generations, digest("m"), "1234abcd")
-        eventually(lambda: cache._epoch > before)
-        return space
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cache.shared, "for_space", cleared_after_it)
-        level(cache).get([key(1)])
-    assert level(cache).get([key(1)]) == [None]
-
-
 def test_many_entries_are_removed_in_batches(make, redis, monkeypatch):
     monkeypatch.setattr(admin, "SCAN_COUNT", 10)
     fill(make(), "m", range(95))
