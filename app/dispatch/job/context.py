@@ -36,23 +36,41 @@ class JobDeadline(Deadline):
     It belongs to a job, under whose lock it is changed.
     """
 
-    __slots__ = ("_ends",)
+    __slots__ = ("_ends", "_ends_of")
 
     def __init__(self, at: float) -> None:
         super().__init__(at)
-        self._ends = [at]  # of the callers, the soonest first
+        self._ends = [at]  # of the callers that wait for all items, the soonest first
+        #: Of the others, by the position of each item; None until there is one.
+        self._ends_of: dict[int, list[float]] | None = None
 
-    def extend(self, at: float) -> None:
-        """Record that a caller waits until then."""
-        super().extend(at)
-        if at != self._ends[0]:
+    def add_caller(self, at: float, positions: Sequence[int] | None) -> None:
+        """Record that a caller waits until then for the items at some positions; None: for all."""
+        self.extend(at)
+        if positions is not None:
+            ends_of = self._ends_of = self._ends_of or {}
+            for position in positions:
+                heappush(ends_of.setdefault(position, []), at)
+        elif at != self._ends[0]:
             heappush(self._ends, at)
 
-    def soonest(self, now: float) -> float:
-        """Return when the first caller leaves, of those that have time for another call."""
-        while len(self._ends) > 1 and self._ends[0] < now + _MIN_TIME_FOR_CALL_S:
+    def soonest(self, now: float, start: int, stop: int) -> float:
+        """Return when the first caller leaves that waits for one of the items, to call another.
+
+        Callers that have no time for another call are left out.
+        """
+        until = now + _MIN_TIME_FOR_CALL_S
+        while len(self._ends) > 1 and self._ends[0] < until:
             heappop(self._ends)
-        return self._ends[0]
+        soonest = self._ends[0]
+        if self._ends_of is not None:
+            for position in range(start, stop):
+                ends = self._ends_of.get(position)
+                while ends and ends[0] < until:
+                    heappop(ends)
+                if ends:
+                    soonest = min(soonest, ends[0])
+        return soonest
 
 
 class JobContext(Struct):
@@ -61,7 +79,7 @@ class JobContext(Struct):
     request: EmbeddingRequest
     pool: Pool
     prepared: Prepared
-    deadline: Deadline
+    deadline: JobDeadline
     events: Events
     is_hedged: bool
     kind: Hashable = None  # of the request: see `kind_of`

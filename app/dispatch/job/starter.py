@@ -5,7 +5,7 @@ It belongs to one `app.dispatch.job.job_state.JobState`, and runs under the lock
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.token_estimate import Expected
@@ -90,9 +90,9 @@ class Starter:
                 parts.next_due = min(part.due for part in parts.waiting)
         return given_up
 
-    def hasten(self, deadline: float) -> None:
-        """Let running calls be late by the deadline of another caller, too."""
-        self._timers.hasten(self._parts.running, deadline)
+    def hasten(self, deadline: float, positions: Sequence[int] | None) -> None:
+        """Let running calls with some items be late by another caller's deadline, too."""
+        self._timers.hasten(self._parts.running, deadline, positions)
 
     def next_time(self) -> float:
         """Return the time at which the next part is due, to be hedged, or late."""
@@ -215,7 +215,7 @@ class Starter:
             self._parts.add_attempt(part, attempt)
         else:
             self._parts.transition(part, PartState.RUNNING, attempt)
-        self._timers.set(part, attempt, deadline.soonest(now), now)
+        self._timers.set(part, attempt, deadline.soonest(now, part.start, part.stop), now)
         if is_probe is None:
             self._effects.not_sent.append((attempt, "has another request's probe"))
             return
