@@ -115,13 +115,11 @@ class Fetch:
                 own.wake()
 
         try:
-            own.job = job = embedding.make_job(own.keys, own.deadline, wake, on_part)
+            own.job = embedding.make_job(own.keys, own.deadline, wake, on_part)
             # Requests may have joined the load before it had a job. `SingleFlight.claim` could not
             # tell the job of them, and they do not know when to advance it.
-            job.extend(own.deadline)
             for waiter in list(own.waiters):
-                if not waiter.is_owner:
-                    own.start_first(waiter)
+                own.start_first(waiter)
             own.wake()
         except BaseException as error:
             flights.end(own, error)

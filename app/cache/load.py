@@ -29,7 +29,7 @@ class Job(Protocol):
     @property
     def queue_seconds(self) -> float: ...
 
-    def extend(self, deadline: float) -> None: ...
+    def extend(self, deadline: float, positions: Sequence[int] | None = None) -> None: ...
 
     def advance(self, now: float) -> float: ...
 
@@ -101,9 +101,11 @@ class Load:
     is_hastened: bool = False  # a request of a better tier than the owner's has joined it
     _position_of: dict[bytes, int] | None = None  # of each item, once it is needed
 
-    def add_waiter(self, wakeup: Wakeup, wanted: Sequence[bytes], flow: Flow) -> Waiter:
+    def add_waiter(
+        self, wakeup: Wakeup, wanted: Sequence[bytes], flow: Flow, deadline: float
+    ) -> Waiter:
         """Let a request wait for some of the items."""
-        waiter = Waiter(self, wakeup, wanted, set(wanted), flow)
+        waiter = Waiter(self, wakeup, wanted, set(wanted), flow, deadline)
         self.waiters.append(waiter)
         return waiter
 
@@ -127,10 +129,15 @@ class Load:
         return sorted(self._position_of[key] for key in keys)
 
     def start_first(self, waiter: Waiter) -> None:
-        """Let the job start the items of a waiter first that has joined the load."""
+        """Let the job start the items of a waiter first that has joined the load, in its time."""
         is_better = waiter.flow.goes_before(self.flow)
         self.is_hastened |= is_better
-        if self.job is not None and (is_better or len(waiter.wanted) < len(self.keys)):
+        if self.job is None:
+            return
+        are_all = len(waiter.wanted) == len(self.keys)
+        positions = None if are_all else self.positions(waiter.wanted)
+        self.job.extend(waiter.deadline, positions)
+        if is_better or positions is not None:
             self.job.start_first(self.positions(waiter.wanted), waiter.flow)
 
     def take_unpaid(self, waiter: Waiter) -> Sequence[Purchase]:
@@ -169,6 +176,7 @@ class Waiter:
     wanted: Sequence[bytes]
     missing: set[bytes]  # those of them that are not published
     flow: Flow
+    deadline: float
 
     @property
     def is_owner(self) -> bool:

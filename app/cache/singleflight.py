@@ -76,15 +76,14 @@ class SingleFlight:
                     joined.setdefault(id(load), (load, []))[1].append(key)
             waiters = []
             for load, wanted in joined.values():
-                waiters.append(load.add_waiter(wakeup, wanted, flow))
+                waiters.append(load.add_waiter(wakeup, wanted, flow, deadline))
                 load.deadline = max(load.deadline, deadline)
             if own:
                 waiters.append(self.make_unshared(own, deadline, wakeup, flow))
                 self._loads.update(dict.fromkeys(own, waiters[-1].load))
         try:
             for waiter in waiters:
-                if waiter.load.job is not None:
-                    waiter.load.job.extend(deadline)
+                if not waiter.is_owner:
                     waiter.load.start_first(waiter)
         except BaseException as error:
             self._give_up(waiters, error)
@@ -104,7 +103,7 @@ class SingleFlight:
     ) -> Waiter:
         """Make a load that no other request can join; return its owner."""
         load = Load(keys, deadline, flow)
-        load.owner = load.add_waiter(wakeup, keys, flow)
+        load.owner = load.add_waiter(wakeup, keys, flow, deadline)
         return load.owner
 
     def publish(

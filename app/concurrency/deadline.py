@@ -25,8 +25,11 @@ class Deadline:
         """Seconds left; 0 or less when it has passed."""
         return self.at - time.monotonic()
 
-    def soonest(self, now: float) -> float:
-        """Return when the first of several callers leaves; this deadline has one."""
+    def soonest(self, now: float, start: int, stop: int) -> float:
+        """Return when the first caller leaves that waits for some items; this one has one caller.
+
+        The items are those from position ``start`` to ``stop`` of its work.
+        """
         return self.at
 
     def for_step(self, share: float, longest_s: float) -> Deadline:

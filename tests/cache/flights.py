@@ -22,7 +22,7 @@ class FakeJob:
         self.wants, self.kept, self.stops = [], None, ()
         self.attempts, self.upstream_seconds, self.queue_seconds = 1, 0.25, 0.125
 
-    def extend(self, deadline):
+    def extend(self, deadline, positions=None):
         self.deadline = max(self.deadline, deadline)
 
     def advance(self, now):

@@ -2,10 +2,9 @@
 
 import random
 
-from app.concurrency.deadline import Deadline
 from app.dispatch.deployments.preparation import prepare
 from app.dispatch.events import Events
-from app.dispatch.job.context import JobContext
+from app.dispatch.job.context import JobContext, JobDeadline
 from app.dispatch.job.job import Job
 from app.domain import EmbeddingRequest, Flow
 from tests.dispatch.parts import SEED, T, deployment, pool, vectors
@@ -32,7 +31,7 @@ class Asking:
         self.pool = pool(*self.deployments)
         self.sent, self.wakes, self.published = Sent(), 0, []
         request = EmbeddingRequest("m", [str(n) for n in range(size)], timeout=seconds, flow=flow)
-        deadline = Deadline(T + seconds)
+        deadline = JobDeadline(T + seconds)
         prepared = prepare(self.pool, request, deadline)
         self.context = JobContext(request, self.pool, prepared, deadline, Events(), is_hedged=False)
         self.job = Job(

@@ -38,24 +38,41 @@ class JobDeadline(Deadline):
     It belongs to a job, under whose lock it is changed.
     """
 
-    __slots__ = ("_deadlines",)
+    __slots__ = ("_deadlines", "_deadlines_of")
 
     def __init__(self, at: float) -> None:
         super().__init__(at)
-        self._deadlines = [at]  # of the callers: a heap, the soonest first
+        self._deadlines = [at]  # of the callers that wait for all items, the soonest first
+        #: Of the others, by the position of each item; None until there is one.
+        self._deadlines_of: dict[int, list[float]] | None = None
 
-    def extend(self, at: float) -> None:
-        """Add the deadline of another caller."""
-        super().extend(at)
-        if at != self._deadlines[0]:
+    def add_caller(self, at: float, positions: Sequence[int] | None) -> None:
+        """Add a caller that waits until then for the items at some positions; None: for all."""
+        self.extend(at)
+        if positions is not None:
+            deadlines_of = self._deadlines_of = self._deadlines_of or {}
+            for position in positions:
+                heappush(deadlines_of.setdefault(position, []), at)
+        elif at != self._deadlines[0]:
             heappush(self._deadlines, at)
 
-    def soonest(self, now: float) -> float:
-        """Return when the first caller leaves, of those that have time for another call."""
-        deadlines = self._deadlines
-        while len(deadlines) > 1 and deadlines[0] < now + _MIN_TIME_FOR_CALL_S:
-            heappop(deadlines)
-        return deadlines[0]
+    def soonest(self, now: float, start: int, stop: int) -> float:
+        """Return when the first caller leaves that waits for one of the items, to call another.
+
+        Callers that have no time for another call are left out.
+        """
+        until = now + _MIN_TIME_FOR_CALL_S
+        while len(self._deadlines) > 1 and self._deadlines[0] < until:
+            heappop(self._deadlines)
+        soonest = self._deadlines[0]
+        if self._deadlines_of is not None:
+            for position in range(start, stop):
+                deadlines = self._deadlines_of.get(position)
+                while deadlines and deadlines[0] < until:
+                    heappop(deadlines)
+                if deadlines:
+                    soonest = min(soonest, deadlines[0])
+        return soonest
 
 
 class JobContext(Struct):
@@ -64,7 +81,7 @@ class JobContext(Struct):
     request: EmbeddingRequest
     pool: Pool
     prepared: Prepared
-    deadline: Deadline
+    deadline: JobDeadline
     events: Events
     is_hedged: bool
     kind: Hashable = None  # of the request: see `kind_of`

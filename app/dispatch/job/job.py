@@ -84,15 +84,16 @@ class Job:
         with self._lock:
             return self._state.times.queue_seconds
 
-    def extend(self, deadline: float) -> None:
+    def extend(self, deadline: float, positions: Sequence[int] | None = None) -> None:
         """Let another caller wait for the job, which must call `advance` then.
 
-        The job ends at the latest deadline of its callers. By the soonest it is decided when a call
-        is late: see `JobDeadline`.
+        ``positions`` of its items are in ascending order; None: it waits for all. The job ends at
+        the latest deadline of its callers. By the soonest of those that wait for its items it is
+        decided when a call is late: see `JobDeadline`.
         """
         with self._lock:
-            self.deadline.extend(deadline)
-            self._state.hasten(deadline)
+            self.deadline.add_caller(deadline, positions)
+            self._state.hasten(deadline, positions)
 
     def advance(self, now: float) -> float:
         """Start what is due, and end the job at its deadline; return when to call this again."""

@@ -64,6 +64,12 @@ def extent(part: Part, positions: Sequence[int]) -> tuple[int, int]:
     return (part.stop, part.stop) if first == last else (positions[first], positions[last - 1] + 1)
 
 
+def has_any(part: Part, positions: Sequence[int]) -> bool:
+    """Return whether some of the ``positions`` are in a part."""
+    first, last = _range(part, positions)
+    return first < last
+
+
 def _range(part: Part, positions: Sequence[int]) -> tuple[int, int]:
     """Return the indexes (first, after the last) of the ``positions`` that are in a part."""
     return bisect_left(positions, part.start), bisect_left(positions, part.stop)

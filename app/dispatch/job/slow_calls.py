@@ -11,6 +11,7 @@ from functools import partial
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.job.context import JobContext
+from app.dispatch.job.joined import has_any
 from app.dispatch.job.part import NEVER, Part, PartState
 from app.dispatch.job.parts import Parts
 from app.dispatch.queue.attempts import Attempt
@@ -60,9 +61,19 @@ class Timers:
             return NEVER
         return self._pool.settings.hedge_factor * p95_s
 
-    def hasten(self, running: Mapping[Attempt, Part], deadline: float) -> None:
-        """Make parts late in time for the deadline of a caller that has joined their request."""
+    def hasten(
+        self,
+        running: Mapping[Attempt, Part],
+        deadline: float,
+        positions: Sequence[int] | None,
+    ) -> None:
+        """Make parts late in time for the deadline of a caller that has joined their request.
+
+        ``positions`` are those of the items for which it waits; None: for all.
+        """
         for part in dict.fromkeys(running.values()) if self._has_alternative else ():
+            if positions is not None and not has_any(part, positions):
+                continue
             newest = part.attempts[-1]
             since = newest.call_started_at or newest.queued_at
             part.late_at = min(part.late_at, _late_at(part, since, deadline))
@@ -104,7 +115,7 @@ class Timers:
         if part.late_at > now:
             return False
         attempt = part.attempts[-1]
-        deadline = attempt.deadline.soonest(now)
+        deadline = attempt.deadline.soonest(now, part.start, part.stop)
         if attempt.call_started_at is not None:
             part.late_at = _late_at(part, attempt.call_started_at, deadline)
             if part.late_at > now:

@@ -5,7 +5,7 @@ It belongs to one `app.dispatch.job.job_state.JobState`, and runs under the lock
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.dispatch.deployments.deployment import Deployment
 from app.dispatch.deployments.token_estimate import Expected
@@ -88,9 +88,9 @@ class Starter:
             parts.put_first(later)
         return given_up
 
-    def hasten(self, deadline: float) -> None:
-        """Make running calls late in time for the deadline of another caller."""
-        self._timers.hasten(self._parts.running, deadline)
+    def hasten(self, deadline: float, positions: Sequence[int] | None) -> None:
+        """Make running calls with some items late in time for another caller's deadline."""
+        self._timers.hasten(self._parts.running, deadline, positions)
 
     def next_time(self) -> float:
         """Return the time at which the next part is due, to be hedged, or late."""
@@ -209,7 +209,7 @@ class Starter:
             self._parts.add_attempt(part, attempt)
         else:
             self._parts.transition(part, PartState.RUNNING, attempt)
-        self._timers.set(part, attempt, deadline.soonest(now), now)
+        self._timers.set(part, attempt, deadline.soonest(now, part.start, part.stop), now)
         if not may_be_sent:
             self._parts.effects.not_sent.append((attempt, "has another request's probe"))
             return
