@@ -214,7 +214,7 @@ class Member:
     def tokens(self, items: Sequence[Item]) -> int:
         """Return the tokens that the provider counts; some items have random numbers."""
         return sum(
-            weigh(item) // self.bytes_per_token if isinstance(item, str) else len(item)
+            -(-weigh(item) // self.bytes_per_token) if isinstance(item, str) else len(item)
             for item in items
         )
 
