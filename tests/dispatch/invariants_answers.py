@@ -142,7 +142,8 @@ def _trusted_400s(run: Simulation, made: Arrangement, model: str) -> int:
         seen = [c for c in run.members[d["provider"]].seen if c.model == model]
         for start, stop, trouble in made.providers[d["provider"]].spans:
             began = start + 1000
-            if trouble.words == REFUSES_ALL and any(c.good and c.began < began for c in seen):
+            # Vectors that came as their call was cut show, too, that it serves such requests.
+            if trouble.words == REFUSES_ALL and any(c.total and c.began < began for c in seen):
                 in_flight = _most_in_flight(seen, began, stop + 1000)
                 trusted += made.workers * max(TRUSTED_400S, in_flight)
     return trusted
