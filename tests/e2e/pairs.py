@@ -8,13 +8,15 @@ from contextlib import ExitStack
 import pytest
 
 from tests.dispatch.process import Fixed
-from tests.support import settings
+from tests.support import refusals, settings
 from tests.support.server import Proxy, free_port
 from tests.support.upstream import Upstream, good
 from tests.support.vectors import assert_answers
 
 CLIENTS = 8
 MODELS = 14  # pairs of providers, one for each test
+USUAL = refusals.delayed(0.05, good)
+HEDGE_RATIO = 0.05  # that a request earns, by default
 
 
 def pair(number):
@@ -81,6 +83,27 @@ def fresh(upstreams):
 @pytest.fixture
 def client(proxy):
     return proxy.client()
+
+
+def earn_hedges(proxy, model, ask):
+    """Call `ask`, a request each, until two hedges are left: a busy machine uses some.
+
+    Returns the number of hedges so far. The usual call should take long enough (`USUAL`), since one
+    is hedged that takes half as long again.
+    """
+    asked = 0
+    while HEDGE_RATIO * asked < hedges(proxy, model) + 2:
+        for _ in range(20):
+            ask()
+        asked += 20
+    return hedges(proxy, model)
+
+
+def hedges(proxy, model):
+    """Return how many hedges of a model were made."""
+    lines = proxy.client().get("/metrics").text.splitlines()
+    made = [line for line in lines if line.startswith("embeddings_proxy_hedges_total{")]
+    return sum(float(line.split()[-1]) for line in made if f'model="{model}"' in line)
 
 
 def flood(client, model, number, clients=CLIENTS, **fields):

@@ -40,14 +40,16 @@ def ask(connection: socket.socket) -> int:
 
 
 def test_connections_are_shared_evenly(server: Plain):
-    def is_even(connections: int) -> bool:
-        # One that has no processor for a while is left out: the other one takes its share.
-        pids = pids_of(server, connections)
-        assert sum(pids.values()) == connections
-        return len(pids) == 2 and min(pids.values()) >= 0.3 * connections
-
-    for number in (40, 400):
-        eventually(lambda number=number: is_even(number), what=f"even shares of {number}")
+    """A worker that has no processor for a while is left out, so that most of some tries count."""
+    for connections, most in ((40, 3), (400, 2)):
+        tries: list[Counter[int]] = []
+        even = 0
+        while even < most and len(tries) < 2 * most - 1:
+            pids = pids_of(server, connections)
+            assert sum(pids.values()) == connections
+            even += len(pids) == 2 and min(pids.values()) >= 0.3 * connections
+            tries.append(pids)
+        assert even == most, tries
 
 
 def test_connections_do_not_wait_for_a_worker_that_is_stuck(server: Plain):

@@ -1,14 +1,12 @@
 """The page Request in a real Chromium, of requests that were retried, split, hedged …"""
 
-from itertools import count
-
 from tests.e2e.live_console import SPLIT, send
 from tests.e2e.live_console import good_answers as good_answers
 from tests.e2e.live_console import page as page
 from tests.e2e.live_console import proxy as proxy
 from tests.e2e.live_console import upstreams as upstreams
+from tests.e2e.pairs import USUAL, earn_hedges
 from tests.support import refusals, settings
-from tests.support.server import eventually
 from tests.support.upstream import good
 
 
@@ -60,26 +58,21 @@ def test_cached_request(page, proxy):
 
 
 def test_hedged_request(page, proxy, upstreams):
-    for i in range(120):  # now it is known what is usual
-        assert send(proxy, f"usual-{i}", "hedged").status == 200
-    behaviours, numbers = [], count()
+    behaviours = []
 
     def slow_once(exchange):
-        (behaviours.pop() if behaviours else good)(exchange)
+        (behaviours.pop() if behaviours else USUAL)(exchange)
 
     for upstream in upstreams:
         upstream.always(slow_once)
-
-    def hedged():
-        for i in range(40):  # which earn two hedges: a busy machine may have used those before
-            assert send(proxy, f"more-{i}", "hedged").status == 200
-        behaviours.append(refusals.delayed(20, good))
-        name = f"hedged-{next(numbers)}"
-        assert send(proxy, name, "hedged").headers["x-proxy-attempts"] == "2"
-        shown = " ".join(steps(page, name))
-        return "hedge" in shown and shown
-
-    assert "abandoned" in eventually(hedged, 60)
+    for i in range(40):  # now it is known what is usual
+        assert send(proxy, f"usual-{i}", "hedged").status == 200
+    earn_hedges(proxy, "hedged", lambda: send(proxy, "usual", "hedged"))
+    behaviours.append(refusals.delayed(20, good))
+    assert send(proxy, "hedged", "hedged").headers["x-proxy-attempts"] == "2"
+    shown = " ".join(steps(page, "hedged"))
+    assert "hedge" in shown
+    assert "abandoned" in shown
     assert sorted(bar[-1] for bar in bars(page) if bar != ["own"]) == ["abandoned", "good"]
     page.screenshot("request-hedged")
 

@@ -10,7 +10,17 @@ import openai
 import pytest
 
 from tests.dispatch.process import Fixed, provider_process
-from tests.e2e.pairs import CLIENTS, MODELS, assert_all_served, flood, pair, sometimes
+from tests.e2e.pairs import (
+    CLIENTS,
+    MODELS,
+    USUAL,
+    assert_all_served,
+    earn_hedges,
+    flood,
+    hedges,
+    pair,
+    sometimes,
+)
 from tests.e2e.pairs import client as client
 from tests.e2e.pairs import fresh as fresh
 from tests.e2e.pairs import ports as ports
@@ -174,12 +184,10 @@ def test_only_provider_is_called_after_any_failures(client, fresh):
 
 def test_a_slow_answer_is_hedged_and_the_first_wins(client, proxy, fresh):
     name, a, b = fresh
-    for model, number in ((f"{name}-only", 100), (f"{name}-hedged", 40)):
-        assert_all_served(flood(client, model, number, 1), model)  # now it is known what is usual
-    behaviours, slow = [], []
+    model, behaviours, slow = f"{name}-hedged", [], []
 
     def slow_once(exchange):
-        (behaviours.pop() if behaviours else good)(exchange)
+        (behaviours.pop() if behaviours else USUAL)(exchange)
 
     def very_slow(exchange):
         slow.append(exchange)
@@ -187,21 +195,11 @@ def test_a_slow_answer_is_hedged_and_the_first_wins(client, proxy, fresh):
 
     a.always(slow_once)
     b.always(slow_once)
-
-    def hedges():
-        lines = proxy.client().get("/metrics").text.splitlines()
-        made = [x for x in lines if x.startswith("embeddings_proxy_hedges_total{")]
-        return sum(float(x.split()[-1]) for x in made if f'"{name}-hedged"' in x)
-
-    def hedged():
-        # Which earn two hedges: a busy machine may have used those before.
-        assert_all_served(flood(client, f"{name}-hedged", 40, 1), f"{name}-hedged")
-        before = hedges()
-        behaviours.append(very_slow)
-        answer = client.embed(f"{name}-hedged", "x")
-        assert_answers(answer.json, ["x"], settings.WIDTH)
-        assert answer.headers["x-proxy-attempts"] == "2"
-        return hedges() > before
-
-    eventually(hedged, 60)
-    assert slow[-1].call.hung_up.wait(20)  # the other call is not waited for
+    assert_all_served(flood(client, model, 40, 1), model)  # now it is known what is usual
+    before = earn_hedges(proxy, model, lambda: client.embed(model, "x"))
+    behaviours.append(very_slow)
+    answer = client.embed(model, "x")
+    assert_answers(answer.json, ["x"], settings.WIDTH)
+    assert answer.headers["x-proxy-attempts"] == "2"
+    assert hedges(proxy, model) == before + 1
+    assert slow[0].call.hung_up.wait(20)  # the other call is not waited for

@@ -61,7 +61,6 @@ def test_drift_in_the_middle_of_a_load(install, worker_class):
     eventually(lambda: len(load.answers) > 50, FOLLOWED_WITHIN)
     drift_at = time.monotonic()
     made.a.always(drifted)
-    eventually(lambda: any(m == "new" for *_, m, _ in load.answers), FOLLOWED_WITHIN)
     workers_with_drift(proxy, 2)
     ejected_at, number = time.monotonic(), len(load.answers)
     eventually(lambda: len(load.answers) > number + 100, FOLLOWED_WITHIN)

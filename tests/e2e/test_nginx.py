@@ -195,7 +195,7 @@ def test_hup_under_load_loses_no_request(front: Callable[[int], Nginx], tmp_path
                 server.process.send_signal(signal.SIGHUP)
                 eventually(lambda old=old: not old & set(server.workers()), 60)
             answered = load.answered
-            eventually(lambda: load.answered > answered + 100)
+            eventually(lambda: load.answered > answered + 100, 60)
         assert load.lost == []
         assert load.refused == 0
 
@@ -210,7 +210,7 @@ def test_killed_worker_loses_at_most_a_started_answer(
             for _ in range(kills):
                 eventually(lambda: len(server.workers()) == 2, 60)
                 answered = load.answered
-                eventually(lambda answered=answered: load.answered > answered + 100)
+                eventually(lambda answered=answered: load.answered > answered + 100, 60)
                 os.kill(server.workers()[0], signal.SIGKILL)
         # Each kill meets about four requests. nginx asks again for those without an answer; one
         # whose head is through and whose body is not yet sent cannot be repeated.

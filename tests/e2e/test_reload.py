@@ -63,10 +63,10 @@ def test_reload_under_load_applies_settings_and_blocks(start, worker_class):
     proxy = start(worker_class)
     assert proxy.ask(user="u-bad") == (200, None)
     with Load(proxy.port) as load:
-        eventually(lambda: len(load.answered) > 50)
+        eventually(lambda: len(load.answered) > 50, 60)
         proxy.hup(proxy.good + "\nBLOCKED_USERS = ['u-bad']\n")
         before = len(load.answered)
-        eventually(lambda: len(load.answered) > before + 50)
+        eventually(lambda: len(load.answered) > before + 50, 60)
     assert load.lost == []
     assert proxy.ask(user="u-bad") == (403, "user_blocked")
     assert proxy.ask(user="u-good") == (200, None)

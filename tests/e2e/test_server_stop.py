@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from app.server.base_worker import STOP_IDLE_TIMEOUT_S
 from tests.conftest import WORKER_CLASSES
 from tests.e2e.plain import LINE, Load, Plain, connect, read_all, read_answer
 from tests.support.server import eventually
@@ -32,6 +31,9 @@ def start(worker_class: str, tmp_path: Path) -> Iterator[Callable[..., Plain]]:
         )
 
 
+IDLE_S = 2  # for which an idle connection stays open when the server stops
+
+
 def children(server: Plain) -> set[int]:
     return set(server.workers())
 
@@ -39,7 +41,7 @@ def children(server: Plain) -> set[int]:
 def test_sigterm_under_load_loses_no_request(start: Callable[..., Plain]):
     server = start(workers=2)
     with Load(server.port) as load:
-        eventually(lambda: load.answered > 100)
+        eventually(lambda: load.answered > 100, 60)
         server.process.terminate()
         assert server.process.wait(60) == 0
         eventually(lambda: load.refused > 8)
@@ -52,11 +54,11 @@ def test_hup_under_load_loses_no_request(start: Callable[..., Plain]):
         for _ in range(2):
             old = eventually(lambda: len(children(server)) == 2 and children(server), 60)
             answered = load.answered
-            eventually(lambda answered=answered: load.answered > answered + 100)
+            eventually(lambda answered=answered: load.answered > answered + 100, 60)
             server.process.send_signal(signal.SIGHUP)
             eventually(lambda old=old: not children(server) & old, 60, "the old workers are gone")
         answered = load.answered
-        eventually(lambda: load.answered > answered + 100)
+        eventually(lambda: load.answered > answered + 100, 60)
     assert load.lost == []
     assert load.refused == 0
 
@@ -77,13 +79,13 @@ def test_stop_waits_for_requests_and_not_for_idle_connections(start: Callable[..
         server.process.terminate()
         eventually(lambda: refuses(server.port), what="it accepts no more connections")
         late.sendall(LINE + b"\r\n")  # the client could not know of the stop
-        if time.monotonic() - stopped < STOP_IDLE_TIMEOUT_S:  # else it may have been closed before
+        if time.monotonic() - stopped < IDLE_S:  # else it may have been closed before
             answer = read_all(late)
             assert answer.startswith(b"HTTP/1.1 200 ")
             assert b"Connection: close" in answer
         for connection in (idle, silent):
             assert read_all(connection) == b""
-        assert time.monotonic() - stopped >= STOP_IDLE_TIMEOUT_S
+        assert time.monotonic() - stopped >= IDLE_S
         assert not select.select([working], [], [], 0)[0]  # which is still at work
         begun.sendall(b"\r\n")
         assert read_all(begun).startswith(b"HTTP/1.1 200 ")

@@ -199,13 +199,13 @@ def lost(hosts, load, server, break_it):
     It would show if each answer waited for Valkey, or one in a hundred.
     """
     started = time.monotonic()
-    eventually(lambda: len(load.since(started)) > 100)
+    eventually(lambda: len(load.since(started)) > 100, 60)
     well = load.since(started)
     eventually(lambda: any(hit for *_, hit in load.since(started)), what="hits")
     break_it()
     eventually(lambda: is_known_to_be_away(hosts))
     known = time.monotonic()
-    eventually(lambda: len(load.since(known)) > 100)
+    eventually(lambda: len(load.since(known)) > 100, 60)
     then = load.since(known)
     assert not any(hit for *_, hit in then)
     restarted = time.monotonic()

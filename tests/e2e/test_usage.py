@@ -28,12 +28,12 @@ KINDS = [("sqlite", "gevent"), ("postgresql", "gthread")]
 def test_sums_equal_answered_requests_after_hup_and_term(start, kind, worker_class):
     proxy = start(kind, worker_class)
     with Load(proxy.port) as load:
-        eventually(lambda: len(load.answered) > 100)
+        eventually(lambda: len(load.answered) > 100, 60)
         old = set(proxy.workers())
         proxy.process.send_signal(signal.SIGHUP)
         eventually(lambda: (new := set(proxy.workers())) and not new & old, 60)
         before = len(load.answered)
-        eventually(lambda: len(load.answered) > before + 100)
+        eventually(lambda: len(load.answered) > before + 100, 60)
         proxy.process.terminate()
         assert proxy.process.wait(60) == 0
     assert load.lost == []
@@ -51,11 +51,11 @@ def test_a_killed_worker_loses_no_row(start, worker_class):
     with Load(proxy.port) as load:
         for _ in range(3):
             before = len(load.answered)
-            eventually(lambda before=before: len(load.answered) > before + 200, 30)
+            eventually(lambda before=before: len(load.answered) > before + 200, 60)
             eventually(lambda: len(proxy.workers()) == 2, 60)
             os.kill(proxy.workers()[0], signal.SIGKILL)
         before = len(load.answered)
-        eventually(lambda: len(load.answered) > before + 50, 30)
+        eventually(lambda: len(load.answered) > before + 50, 60)
     answered = set(load.answered)
     eventually(lambda: answered <= proxy.rows().keys(), 60, "every answer is in the ledger")
     eventually(lambda: not proxy.spooled(), 60, "what the dead left behind is taken over")
@@ -71,7 +71,7 @@ def test_rows_in_the_journal_survive_a_stop_while_the_spool_cannot_be_written(st
     proxy.spool.rename(aside)
     proxy.spool.write_text("no directory")
     with Load(proxy.port) as load:
-        eventually(lambda: len(load.answered) > 100)
+        eventually(lambda: len(load.answered) > 100, 60)
         proxy.process.terminate()
         assert proxy.process.wait(60) == 0
     assert "rows stay in the journal" in proxy.stderr() + proxy.stdout()
@@ -88,14 +88,14 @@ def test_every_row_is_written_after_seconds_without_database(start, postgres):
 
 def database_stops(proxy: Metered, postgres: Postgres, valkey: Valkey) -> None:
     with Load(proxy.port) as load:
-        eventually(lambda: len(load.answered) > 50)
+        eventually(lambda: len(load.answered) > 50, 60)
         assert counted(valkey)
         postgres.stop()
         stopped = time.monotonic()
         try:
             valkey.kill()
             before = len(load.answered)
-            eventually(lambda: len(load.answered) > before + 200)
+            eventually(lambda: len(load.answered) > before + 200, 60)
             slowest = max(load.seconds[before:])
             valkey.start()  # empty
             eventually(lambda: counted(valkey), 20, "requests are counted again")
@@ -104,14 +104,14 @@ def database_stops(proxy: Metered, postgres: Postgres, valkey: Valkey) -> None:
             old = set(proxy.workers())
             eventually(lambda: (new := set(proxy.workers())) and not new & old, 60)
             before = len(load.answered)
-            eventually(lambda: len(load.answered) > before + 100)
+            eventually(lambda: len(load.answered) > before + 100, 60)
             eventually(lambda: time.monotonic() > stopped + AWAY_S, AWAY_S + 1)
             assert proxy.spooled()
             assert proxy.process.poll() is None
         finally:
             postgres.start()
         before = len(load.answered)
-        eventually(lambda: len(load.answered) > before + 50)
+        eventually(lambda: len(load.answered) > before + 50, 60)
     assert load.lost == []
     # None waited for the database; a few for the first new worker.
     assert slowest < AWAY_S
