@@ -21,6 +21,7 @@ from app.dispatch.queue.attempts import Attempt
 from app.dispatch.sending.background_calls import BackgroundCalls, NoIdleSlot
 from app.domain import EmbeddingRequest, Item, Outcome, Source, Vectors
 from app.errors import (
+    BrokenContract,
     ClientClosedRequest,
     ClientError,
     CredentialsRefused,
@@ -124,6 +125,8 @@ class _Calls:
                     sent.append,
                 )
             )
+            if len({len(vectors.rows[0]) for vectors in self._answers}) > 1:
+                raise BrokenContract("answered vectors of two widths")
         except ProviderError as failure:
             cause = failure.cause
             raise self._error_of(failure) from failure

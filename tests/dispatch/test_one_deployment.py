@@ -73,6 +73,18 @@ def test_times_are_those_of_the_calls():
     assert outcome.queue_seconds + outcome.upstream_seconds <= took_s
 
 
+def test_vectors_of_two_widths_are_a_failure_of_the_deployment_and_charged():
+    """As when a model is replaced between the calls of a request."""
+    asking, records = Asking(max_inputs=1), []
+    asking.a.embed = lambda call, *_: vectors(
+        [int(item) for item in call.items], int(call.items[0])
+    )
+    with pytest.raises(UpstreamFailed, match="vectors of two widths") as found:
+        asking.ask(1, 2, 3, calls=records)
+    assert found.value.purchases == {("a", "m"): sum(vectors([1, 2]).tokens)}
+    assert [CallRecord._make(one).result for one in records] == ["", "contract"]
+
+
 def test_dimensions_and_input_type_are_those_of_the_request():
     asking, seen = Asking(), []
 
