@@ -4,8 +4,10 @@ from collections import Counter
 
 import pytest
 
+from app.dispatch.job.context import JobDeadline
 from tests.dispatch.arrangements import codes, load, models, waited
 from tests.dispatch.members import good
+from tests.dispatch.parts import T
 from tests.dispatch.simulator import simulated
 
 TWO = {"m": [{"provider": "a", "max_inputs": 1}, {"provider": "b", "max_inputs": 1, "tier": 1}]}
@@ -71,3 +73,11 @@ def test_part_has_the_deadline_of_any_request_that_waits_for_one_of_its_items():
         run.to_the_end()
         assert codes([query]) == {"ok": 1}
         assert waited(query) < 2.5
+
+
+def test_request_that_has_left_makes_no_call_late():
+    deadline = JobDeadline(T + 10)
+    deadline.add_caller(T + 60, [0, 1])
+    assert deadline.soonest(T, 0, 2) == T + 10
+    assert deadline.soonest(T + 12, 0, 2) == T + 60
+    assert deadline.soonest(T + 12, 2, 3) == T + 60  # no request waits for it: until the job ends

@@ -57,14 +57,17 @@ class JobDeadline(Deadline):
             heappush(self._deadlines, at)
 
     def soonest(self, now: float, start: int, stop: int) -> float:
-        """Return when the first caller leaves that waits for one of the items, to call another.
+        """Return when the first caller leaves that waits for one of the items.
 
-        Callers that have no time for another call are left out.
+        Callers that have no time for another call are left out; where all are, it is the end of
+        the job.
         """
         until = now + _MIN_TIME_FOR_CALL_S
         while len(self._deadlines) > 1 and self._deadlines[0] < until:
             heappop(self._deadlines)
         soonest = self._deadlines[0]
+        if soonest < until:  # they have left; the others wait for some of the items
+            soonest = self.at
         if self._deadlines_of is not None:
             for position in range(start, stop):
                 deadlines = self._deadlines_of.get(position)

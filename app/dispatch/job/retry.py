@@ -221,7 +221,7 @@ class NextStep:
             case WaitForRest():
                 part.last_errors.pop(attempt.deployment, None)
                 rest_until = now + self._pool.wait_s(now, part.expected, self._context.suitable)
-                if rest_until >= self._context.deadline.at:  # as `Starter` decides before a call
+                if rest_until >= self._context.deadline.at:  # `Starter` would give it up
                     return Fail()
                 part.due = max(rest_until, now + max(_MIN_REST_S, self.draw_pause_s(part)))
                 self._parts.transition(part, PartState.WAITING)

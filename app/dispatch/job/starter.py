@@ -133,12 +133,12 @@ class Starter:
         pool, expected, failing = self._job.pool, part.expected, part.permanently_failing
         candidates = [d for d in self._suitable if d not in failing] or self._suitable
         wait_s = max(_MIN_WAIT_S, pool.wait_s(now, expected, candidates))
-        may_wait = may_wait or self._waits_for_quota(part, now)
+        may_wait = may_wait or self._waits_for_quota(part, candidates, now)
         if not may_wait or now + wait_s >= self._job.deadline.at:
             return False
         part.due = now + wait_s
-        if pool.is_full(now, expected, self._suitable):
-            self._wait_for_room(part, now)
+        if pool.is_full(now, expected, candidates):
+            self._wait_for_room(part, candidates, now)
         return True
 
     def _let_others_wait(self, unplaced: Part, now: float) -> None:
@@ -149,23 +149,23 @@ class Starter:
         if unplaced in self._waiting_for_room:
             self._waiting_for_room.update(others)
 
-    def _wait_for_room(self, part: Part, now: float) -> None:
+    def _wait_for_room(self, part: Part, candidates: Sequence[Deployment], now: float) -> None:
         """Have the job woken when one of the full queues has room."""
         assert self._on_room is not None
         self._has_waited_for_room = True
         self._waiting_for_room.add(part)
-        full = [d.queue for d in self._suitable if d.queue.is_full]
+        full = [d.queue for d in candidates if d.queue.is_full]
         for queue in full:
             queue.room_waiters.add(self._on_room)
         if all(queue.is_full for queue in full):  # else one got room meanwhile, and woke no job
             part.due = max(part.due, min(now + _FULL_POLL_S, self._job.deadline.at - _MIN_WAIT_S))
 
-    def _waits_for_quota(self, part: Part, now: float) -> bool:
+    def _waits_for_quota(self, part: Part, candidates: Sequence[Deployment], now: float) -> bool:
         """Whether a part of tier flex waits for a quota or a rest, instead of an early 429."""
         pool, expected = self._job.pool, part.expected
-        if part.flow.tier != "flex" or pool.is_full(now, expected, self._suitable):
+        if part.flow.tier != "flex" or pool.is_full(now, expected, candidates):
             return False
-        return pool.is_throttled(now, expected, self._suitable)
+        return pool.is_throttled(now, expected, candidates)
 
     def _choose(self, part: Part, expected: Expected, now: float) -> Deployment | None:
         """Choose a deployment that has not failed this part; without one, one that may recover."""

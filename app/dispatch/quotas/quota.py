@@ -171,13 +171,16 @@ class Quota:
     def settle(self, reservation: QuotaReservation, tokens: int) -> None:
         """Replace the expected tokens of a call by those that the provider counted.
 
-        A mistaken count must not stop the deployment for long: it is taken for the whole limit.
+        A mistaken count must not stop the deployment for longer than a window: it is taken for the
+        limit, or for what was expected if that is more.
         """
         if self.is_limited:
             with self._lock:
                 expected = reservation.tokens
-                most = max(self._window.max_tokens, MAX_COUNT_FACTOR * max(1, expected))
-                self._change(reservation, (tokens if tokens <= most else int(most)) - expected)
+                most = max(self._window.max_tokens, expected)
+                if tokens > most and tokens > MAX_COUNT_FACTOR * max(1, expected):
+                    tokens = int(most)
+                self._change(reservation, tokens - expected)
                 reservation.is_settled = True
 
     def release(self, reservation: QuotaReservation) -> None:
