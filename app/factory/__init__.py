@@ -187,12 +187,18 @@ def _fingerprints(dispatcher: Dispatcher, tokenizers: Mapping[str, Tokenizer]) -
 
 def _places(settings: Settings, providers: Mapping[str, Provider]) -> dict[str, str]:
     """Return where each provider is: at its address, or with a vendor, whose regions are alike."""
-    found = {}
-    for name, provider in providers.items():
-        address, own = getattr(provider, "address", ""), settings.providers[name]
-        host = urlsplit(address).hostname or ""
-        is_vendor = own.base_url is None and host not in ("127.0.0.1", "localhost")
-        found[name] = own.kind if is_vendor else address_without_secrets(address) or ""
+    own, found = settings.providers, dict[str, str]()
+    addresses = {name: getattr(provider, "address", "") for name, provider in providers.items()}
+    of_vendors = {
+        (own[name].kind, address)
+        for name, address in addresses.items()
+        if own[name].base_url is None
+        and urlsplit(address).hostname not in ("127.0.0.1", "localhost")
+    }
+    for name, address in addresses.items():
+        kind = own[name].kind
+        is_vendor = (kind, address) in of_vendors  # also where its base_url is the vendor's own
+        found[name] = kind if is_vendor else address_without_secrets(address) or ""
     return found
 
 

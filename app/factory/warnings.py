@@ -16,9 +16,9 @@ def warn_of_one_id(apart: Mapping[str, str]) -> None:
     """Log the models that clients cannot tell by the ids of their vector spaces, in one line."""
     if apart:
         _log.warning(
-            "models have the same name at different addresses, and so one derived id of a vector "
-            "space: %s. They share no cached vectors. Set the 'space' of each, to one name where "
-            "they are one space (docs/operations.md)",
+            "providers at different addresses have one name for these models, so that their spaces "
+            "have one derived id: %s. They share no cached vectors. Set the 'space' of each: one "
+            "name if they are one space (docs/operations.md)",
             ", ".join(apart),
         )
 

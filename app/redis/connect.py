@@ -9,12 +9,13 @@ what else redis-py's URLs know after a ``?``.
 from __future__ import annotations
 
 import re
+from inspect import signature
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from redis import ConnectionPool, Redis, RedisCluster
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode
+from redis.cluster import REDIS_ALLOWED_KEYS, ClusterNode
 from redis.connection import parse_url
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -22,10 +23,10 @@ from redis.sentinel import Sentinel
 
 #: What may stand for the path of an address, by its scheme.
 _DATABASES = {
-    "redis": re.compile(r"/?[0-9]*"),
+    "redis": re.compile(r"/*[0-9]*/*"),
     "unix": re.compile(r".*"),
-    "sentinel": re.compile(r"/?[^/]*(?:/[0-9]*)?"),
-    "cluster": re.compile(r"/?0?"),
+    "sentinel": re.compile(r"/*[^/]*(?:/[0-9]*)?/*"),
+    "cluster": re.compile(r"/*0?/*"),  # a cluster has no other
 }
 #: `Redis` or `RedisCluster`: redis-py types the results of their commands as sync or async, which
 #: every use would have to take apart.
@@ -79,15 +80,20 @@ def check_address(url: str) -> None:
     scheme, _, variant = parts.scheme.partition("+")
     database = _DATABASES.get(variant or scheme, _DATABASES["redis"])
     if not database.fullmatch(parts.path):
-        raise ValueError("its database is no number, or a path is where none can be")
+        raise ValueError("its path is no database: a number, or none or 0 for a cluster")
     try:
-        if variant == "cluster":  # its client connects at once
-            _options(parts)
+        if variant == "cluster":  # its client connects at once, and drops what it does not know
+            known_names = {*REDIS_ALLOWED_KEYS, *signature(RedisCluster).parameters}
+            for name in _options(parts).keys() - known_names:
+                raise ValueError(f"redis-py knows no option '{name}'")
         else:
             connect(url, 1.0).connection_pool.make_connection()
     except TypeError as error:
         known = re.search(r"unexpected keyword argument ('\w+')", str(error))
-        raise ValueError(f"redis-py knows no option {known[1] if known else ''}") from error
+        what = (
+            f"redis-py knows no option {known[1]}" if known else "redis-py cannot use its options"
+        )
+        raise ValueError(what) from error
     except RedisError as error:
         raise ValueError("redis-py cannot use its options") from error
 

@@ -22,7 +22,8 @@ class Undecodable(ValueError):
 
 _NO_TEXT = "token ids that are no text"
 #: Token ids at the beginning of an item that are compared with the tokens of their text: these tell
-#: a file without a decoder and the rest of a word, and to tokenize takes long of a long text.
+#: a file without a decoder, and an item that begins with the rest of a word; and to tokenize takes
+#: long of a long text.
 _MAX_COMPARED = 512
 
 
@@ -105,14 +106,24 @@ class _Json:
     def decode(self, tokens: Sequence[int]) -> str:
         if max(tokens, default=0) >= self._tokenizer.get_vocab_size():
             raise Undecodable("token ids that the model does not know")
-        ids = list(tokens)
-        start, stop = len(self._before), len(ids) - len(self._after)
-        if start < stop and (ids[:start], ids[stop:]) == (self._before, self._after):
-            ids = ids[start:stop]  # the provider's model adds these to the text
+        ids = self._without_added(list(tokens))
         text = self._text_of(ids)
         if not text or "\N{REPLACEMENT CHARACTER}" in text or not self._is_exact(ids):
             raise Undecodable(_NO_TEXT)
         return text
+
+    def _without_added(self, ids: list[int]) -> list[int]:
+        """Return ids without those that the provider's model adds to the text by itself.
+
+        Raises `Undecodable` if there are more of them, as before padding: they are no text.
+        """
+        if self._before and ids[: len(self._before)] == self._before:
+            ids = ids[len(self._before) :]
+        if self._after and ids[-len(self._after) :] == self._after:
+            ids = ids[: -len(self._after)]
+        if not {*self._before, *self._after}.isdisjoint(ids):
+            raise Undecodable(_NO_TEXT)
+        return ids
 
     def _is_exact(self, ids: list[int]) -> bool:
         """Whether these ids, or others that the tokenizer has for the same text, are of their text.

@@ -186,3 +186,21 @@ def test_models_of_one_name_at_two_addresses_share_vectors_only_in_a_named_space
     ]
     assert states == ["miss", "hit" if shared else "miss", "hit"]
     assert ("one derived id" in capsys.readouterr().out) is not shared
+
+
+def test_address_of_a_vendor_is_the_same_with_and_without_base_url(capsys):
+    default = {"kind": "openai", "api_key": "k"}
+    given = settings(
+        PROVIDERS={
+            "one": default,
+            "other": {**default, "base_url": "https://api.openai.com/v1/"},
+        },
+        MODELS={
+            name: {"dimensions": WIDTH, "deployments": [{"provider": name, "model": "m"}]}
+            for name in ("one", "other")
+        },
+    )
+    for key in given["KEYS"].values():
+        key["models"] = ["*"]
+    create_app(given)
+    assert "one derived id" not in capsys.readouterr().out

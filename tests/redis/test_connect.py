@@ -185,6 +185,9 @@ def test_close_ends_a_running_read():
         "unix:///run/valkey.sock?db=2",
         "redis+sentinel://a:1,b:2/it/2?username=me",
         "redis://host?max_connections=10",
+        "redis://host/2/",
+        "redis+sentinel://a:1/it/2/",
+        "redis+cluster://a:1/0",
         "rediss+cluster://a:1,b:2?ssl_check_hostname=false&read_from_replicas=true",
     ],
 )
@@ -203,6 +206,7 @@ def test_an_address_is_checked_without_a_connection(url):
         ("redis+cluster://host?db=first", "'db'"),
         ("redis://host?tls=secret", "'tls'"),
         ("redis+sentinel://host?tls=secret", "'tls'"),
+        ("redis+cluster://host?tls=secret", "'tls'"),
         ("rediss://host?ssl_cert_reqs=secret", "options"),
     ],
 )

@@ -77,9 +77,17 @@ CLS, SEP, HELLO, WORLD, ING, PART_ING, END = 1, 2, 3, 4, 5, 6, 8
 
 def test_tokens_that_the_model_adds_itself_are_not_decoded(bert):
     tokenizer = tokenizers.load(bert)
-    for tokens in ([HELLO, WORLD], [CLS, HELLO, WORLD, SEP]):
+    both = [HELLO, WORLD]
+    for tokens in (both, [CLS, *both, SEP], [CLS, *both], [*both, SEP]):
         assert tokenizer.decode(tokens) == "hello world"
     assert tokenizer.decode([END, PART_ING, 9, HELLO]) == "ending, hello"
+
+
+@pytest.mark.parametrize("tokens", [[CLS, HELLO, SEP, SEP], [HELLO, CLS, WORLD], [CLS, SEP]])
+def test_further_special_tokens_are_undecodable(bert, tokens):
+    """As where shorter lists of a client are padded."""
+    with pytest.raises(tokenizers.Undecodable):
+        tokenizers.load(bert).decode(tokens)
 
 
 def test_the_rest_of_a_word_is_undecodable(bert):
