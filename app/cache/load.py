@@ -134,11 +134,11 @@ class Load:
         self.is_hastened |= is_better
         if self.job is None:
             return
-        are_all = len(waiter.wanted) == len(self.keys)
-        positions = None if are_all else self.positions(waiter.wanted)
-        self.job.extend(waiter.deadline, positions)
-        if is_better or positions is not None:
-            self.job.start_first(self.positions(waiter.wanted), waiter.flow)
+        is_for_some = len(waiter.wanted) < len(self.keys)
+        positions = self.positions(waiter.wanted) if is_for_some or is_better else None
+        self.job.extend(waiter.deadline, positions if is_for_some else None)
+        if positions is not None:
+            self.job.start_first(positions, waiter.flow)
 
     def take_unpaid(self, waiter: Waiter) -> Sequence[Purchase]:
         """Remove and return the purchases that a waiter pays for which has left the load.

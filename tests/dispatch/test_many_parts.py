@@ -7,7 +7,7 @@ import pytest
 from app.dispatch.deployments.pool import Pool
 from app.dispatch.job.job import Job
 from app.domain import Flow
-from app.errors import NotServed, ProviderUnavailable
+from app.errors import NotServed, ProviderUnavailable, Throttled
 from tests.dispatch.arrangements import START, codes, models, waited
 from tests.dispatch.members import dead, good, silent
 from tests.dispatch.simulator import simulated
@@ -85,6 +85,28 @@ def test_a_part_waits_as_long_as_the_deployments_that_it_may_be_sent_to(monkeypa
         assert codes([asked]) == {"ok": 1}
         assert 10 < waited(asked) < 10.2
     assert len(looks) < 50  # a hundred times a second it would be a thousand
+
+
+def test_flex_waits_for_a_rest_beside_a_full_queue_that_cannot_serve_it():
+    """a has answered it with 404, and others wait there; b rests for three seconds."""
+
+    def a(world, call):
+        is_bad = call.items[0].startswith("bad")
+        return 0.3, NotServed("does not know the model (404)") if is_bad else None
+
+    def b(world, call):
+        rest = START + 3 - world.now
+        return 0.01, Throttled("429", retry_after=rest) if rest > 0.01 else None
+
+    two = {"m": [{"provider": "a"}, {"provider": "b", "tier": 1}]}
+    options = {"concurrency": 1, "merge": False, "waiting": 1}
+    with simulated({"a": a, "b": b}, two, **options) as run:
+        run.ask("m", ["bad first"], timeout=30)  # after which b rests
+        flex = run.ask("m", ["bad"], timeout=30, after=0.5, flow=Flow("k", tier="flex"))
+        run.ask("m", ["another"], timeout=30, after=0.6)
+        run.to_the_end()
+        assert codes([flex]) == {"ok": 1}
+        assert 2.4 < waited(flex) < 3
 
 
 def test_every_part_is_sent_once_there_is_room():

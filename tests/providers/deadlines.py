@@ -7,9 +7,8 @@ from tests.providers.http import InThread, within
 from tests.support import refusals
 from tests.support.upstream import good
 
-SOON_S = (
-    0.4  # the deadline of a call that is cut; a busy machine needs some of it to begin the call
-)
+#: The deadline of a call that is cut. A busy machine needs some of it to begin the call.
+SOON_S = 0.4
 #: Seconds after its deadline in which a call has ended. One that has no deadline of its own would
 #: take a minute, or never end.
 LATE_S = 10

@@ -215,8 +215,7 @@ class Sender:
                 self.report_ejection(pool, deployment, now)
         if isinstance(error, Throttled | Drifted) or error.retry_after is not None:
             self._flush(pool, deployment, now)
-        for attempt in attempts:
-            deliver(attempt, error, batch_size, now)
+        deliver_to_all(batch, error, now)
         return None
 
     def _record_refusal(
